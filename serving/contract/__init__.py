@@ -1,0 +1,1 @@
+"""What passes between training and serving: errors, tensor specs, combiners and the bundle. Imports numpy only."""

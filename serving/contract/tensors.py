@@ -1,0 +1,185 @@
+"""Tensor declarations and the one check that every batch of rows passes before it reaches a member.
+
+In memory a BYTES tensor is a numpy object array of `str`; every other datatype is the numpy array of that type.
+The first axis is always rows; the others are fixed, so that rows of different requests can be batched together.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import BundleError, InvalidInput
+
+Array = npt.NDArray[Any]
+
+
+class DataType(StrEnum):
+    """Datatype names of the Open Inference Protocol v2."""
+
+    BOOL = "BOOL"
+    UINT8 = "UINT8"
+    UINT16 = "UINT16"
+    UINT32 = "UINT32"
+    UINT64 = "UINT64"
+    INT8 = "INT8"
+    INT16 = "INT16"
+    INT32 = "INT32"
+    INT64 = "INT64"
+    FP16 = "FP16"
+    FP32 = "FP32"
+    FP64 = "FP64"
+    BYTES = "BYTES"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The numpy dtype of tensors in memory (object for BYTES)."""
+        return _DTYPES[self]
+
+    @property
+    def is_float(self) -> bool:
+        """Whether values can be NaN."""
+        return self in {DataType.FP16, DataType.FP32, DataType.FP64}
+
+    @classmethod
+    def of(cls, array: Array) -> Self:
+        """Return the datatype of a numpy array; strings of any kind are BYTES.
+
+        Raises:
+            InvalidInput: the dtype has no name in the protocol.
+        """
+        if array.dtype.kind in "OUS":
+            return cls("BYTES")
+        for name, dtype in _DTYPES.items():
+            if array.dtype == dtype:
+                return cls(name)
+        raise InvalidInput(f"numpy dtype {array.dtype} has no datatype in the Open Inference Protocol")
+
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+    "BYTES": np.dtype(object),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Declaration of one input or output.
+
+    Attributes:
+        name: tensor name on the wire and in every member's graph.
+        datatype: element type.
+        shape: `(-1, d1, ...)`; the first axis is rows, the others are positive. A single column is `(-1, 1)`.
+        feature_names: names of the columns stacked along axis 1, empty where they have none.
+        categories: the values seen in training of a categorical column; others are passed on as unseen.
+        allow_nan: whether NaN is a legal value (a missing one); infinities always pass.
+    """
+
+    name: str
+    datatype: DataType
+    shape: tuple[int, ...]
+    feature_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    allow_nan: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse a shape that cannot be batched."""
+        if len(self.shape) < 2 or self.shape[0] != -1 or any(d < 1 for d in self.shape[1:]):
+            raise BundleError(f"tensor {self.name!r}: shape must be (-1, d1, ...) with d > 0, got {list(self.shape)}")
+        if self.feature_names and len(self.feature_names) != self.shape[1]:
+            raise BundleError(
+                f"tensor {self.name!r}: {len(self.feature_names)} feature names for {self.shape[1]} columns"
+            )
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return self.shape[1:]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form; optional keys appear only where they say something."""
+        out: dict[str, Any] = {"name": self.name, "datatype": self.datatype.value, "shape": list(self.shape)}
+        if self.feature_names:
+            out["feature_names"] = list(self.feature_names)
+        if self.categories:
+            out["categories"] = list(self.categories)
+        if not self.allow_nan:
+            out["allow_nan"] = False
+        return out
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read the JSON form; unknown keys are ignored."""
+        return cls(
+            name=str(data["name"]),
+            datatype=DataType(data["datatype"]),
+            shape=tuple(int(d) for d in data["shape"]),
+            feature_names=tuple(map(str, data.get("feature_names", ()))),
+            categories=tuple(map(str, data.get("categories", ()))),
+            allow_nan=bool(data.get("allow_nan", True)),
+        )
+
+
+def check_rows(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> int:
+    """Check that `arrays` are exactly the declared inputs and return their number of rows.
+
+    Args:
+        specs: the bundle's inputs.
+        arrays: input name -> array of the declared dtype, shape `(n_rows, d1, ...)`.
+
+    Raises:
+        InvalidInput: an input is missing, unknown, of another dtype, rank or size, has no rows or another number of
+            rows than the first, or holds NaN where the bundle forbids it.
+    """
+    if unknown := [name for name in arrays if name not in {spec.name for spec in specs}]:
+        raise InvalidInput(f"unknown input {unknown[0]!r}; expected {_names(specs)}")
+    n_rows: int | None = None
+    for spec in specs:
+        if spec.name not in arrays:
+            raise InvalidInput(f"missing input {spec.name!r}; expected {_names(specs)}")
+        array = arrays[spec.name]
+        if array.dtype != spec.datatype.dtype:
+            raise InvalidInput(f"input {spec.name!r}: expected datatype {spec.datatype}, got {DataType.of(array)}")
+        check_shape(spec, array.shape)
+        if n_rows is None:
+            n_rows = array.shape[0]
+        elif array.shape[0] != n_rows:
+            raise InvalidInput(
+                f"input {spec.name!r} has {array.shape[0]} rows, but input {specs[0].name!r} has {n_rows}"
+            )
+        if not spec.allow_nan and spec.datatype.is_float and np.isnan(array).any():
+            row = int(np.argwhere(np.isnan(array))[0][0])
+            raise InvalidInput(f"input {spec.name!r}: NaN in row {row}, but a member cannot take missing values there")
+    if n_rows is None:
+        raise InvalidInput("the bundle declares no inputs")
+    return n_rows
+
+
+def check_shape(spec: TensorSpec, shape: Sequence[int]) -> None:
+    """Check a concrete shape, rows first, against the declared one.
+
+    Raises:
+        InvalidInput: another rank or size, a negative dimension, or no rows.
+    """
+    if len(shape) != len(spec.shape) or tuple(shape[1:]) != spec.row_shape or shape[0] < 0:
+        raise InvalidInput(f"input {spec.name!r}: expected shape {list(spec.shape)}, got {list(shape)}")
+    if shape[0] == 0:
+        raise InvalidInput(f"input {spec.name!r} has no rows; expected at least one")
+
+
+def _names(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(repr(spec.name) for spec in specs)
