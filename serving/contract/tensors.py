@@ -53,9 +53,8 @@ class DataType(StrEnum):
         """
         if array.dtype.kind in "OUS":
             return cls("BYTES")
-        for name, dtype in _DTYPES.items():
-            if array.dtype == dtype:
-                return cls(name)
+        if name := _NAMES.get(array.dtype):
+            return cls(name)
         raise InvalidInput(f"numpy dtype {array.dtype} has no datatype in the Open Inference Protocol")
 
 
@@ -74,6 +73,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype(np.float64),
     "BYTES": np.dtype(object),
 }
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,136 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from widedeep.serving.contract.bundle import read_bundle, read_samples, write_bundle
+from widedeep.serving.contract.errors import BundleError
+
+
+@pytest.fixture
+def bundle(bundle_path: Path, tmp_path: Path) -> Path:
+    """A copy that the test may damage."""
+    return Path(shutil.copytree(bundle_path, tmp_path / "copy"))
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    data = json.loads((path / "bundle.json").read_text())
+    change(data)
+    (path / "bundle.json").write_text(json.dumps(data))
+
+
+def test_a_bundle_reads_back_as_written(bundle: Path) -> None:
+    read = read_bundle(bundle)
+    assert [member.name for member in read.members] == ["deep", "wide"]
+    assert read.classes == ("cat", "dog", "owl")
+    assert [spec.name for spec in read.outputs] == ["probabilities", "label"]
+    assert [spec.name for spec in read.score_outputs] == ["scores/deep", "scores/wide"]
+
+
+def test_samples_read_back_with_strings_as_objects(bundle: Path) -> None:
+    samples = read_samples(bundle)
+    assert samples.inputs["image"].shape == (5, 2, 4)
+    assert samples.outputs["label"].dtype == object
+    assert set(samples.outputs["label"].ravel()) <= {"cat", "dog", "owl"}
+
+
+def test_a_changed_file_is_refused_by_name(bundle: Path) -> None:
+    with (bundle / "members/wide.onnx").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(BundleError, match=r"members/wide.onnx has changed: expected SHA-256 \w{64}, got \w{64}"):
+        read_bundle(bundle)
+
+
+def test_a_missing_file_is_refused_by_name(bundle: Path) -> None:
+    (bundle / "samples.npz").unlink()
+    with pytest.raises(BundleError, match=r"samples.npz is missing"):
+        read_bundle(bundle)
+
+
+def test_an_unlisted_file_is_refused_by_name(bundle: Path) -> None:
+    (bundle / "members/notes.txt").write_text("hello")
+    with pytest.raises(BundleError, match=r"members/notes.txt is not listed"):
+        read_bundle(bundle)
+
+
+def test_a_symlink_is_refused_even_to_the_right_bytes(bundle: Path, tmp_path: Path) -> None:
+    shutil.move(bundle / "members/wide.onnx", tmp_path / "elsewhere")
+    (bundle / "members/wide.onnx").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match=r"wide.onnx is a symlink"):
+        read_bundle(bundle)
+
+
+def test_a_newer_major_format_is_refused(bundle: Path) -> None:
+    edit(bundle, lambda data: data.update(format="2.0"))
+    with pytest.raises(BundleError, match=r"format 2.0 is newer than 1"):
+        read_bundle(bundle)
+
+
+def test_unknown_keys_and_newer_minor_formats_are_ignored(bundle: Path) -> None:
+    edit(bundle, lambda data: data.update(format="1.9", added_later={"x": 1}))
+    assert read_bundle(bundle).name == "animals"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("inputs"), "KeyError: 'inputs'"),
+        (lambda d: d.update(name="../evil"), "bundle name"),
+        (lambda d: d["members"][0].update(file="../../etc/passwd"), "expected its file at members/deep.onnx"),
+        (lambda d: d["members"][0].update(name="../x", file="members/../x.onnx"), "member name"),
+        (lambda d: d["members"][1].update(name="deep", file="members/deep.onnx"), "member names must be unique"),
+        (lambda d: d["members"][0].update(inputs=["sound"]), r"takes inputs \['sound'\]"),
+        (lambda d: d.update(classes=["cat", "dog"]), "2 classes for a classification with 3 outputs"),
+        (lambda d: d.update(classes=["cat", "dog", 1]), "all strings or all integers"),
+        (lambda d: d["combiner"].update(weights=[1.0]), "combiner of 1 members in a bundle of 2"),
+        (lambda d: d.update(evidence={"../x": "0"}), "expected a plain file name"),
+        (lambda d: d.update(task="ranking"), "task 'ranking': expected one of classification, regression"),
+    ],
+)
+def test_a_description_that_contradicts_itself_is_refused(bundle: Path, change: Any, message: str) -> None:
+    edit(bundle, change)
+    with pytest.raises(BundleError, match=message):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"format": "x"}'])
+def test_a_description_that_is_no_json_object_is_refused(bundle: Path, text: str) -> None:
+    (bundle / "bundle.json").write_text(text)
+    with pytest.raises(BundleError, match=r"bundle.json"):
+        read_bundle(bundle)
+
+
+def test_a_folder_without_description_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="is not a bundle"):
+        read_bundle(tmp_path)
+
+
+def test_writing_again_replaces_the_bundle_and_leaves_nothing_behind(bundle: Path) -> None:
+    read = read_bundle(bundle)
+    graphs = {member.name: (bundle / member.file).read_bytes() for member in read.members}
+    written = write_bundle(bundle, read, graphs, read_samples(bundle), {"history.json": b"{}"})
+    assert written.digest != read.digest
+    assert (bundle / "evidence/history.json").read_bytes() == b"{}"
+    assert sorted(p.name for p in bundle.parent.iterdir()) == ["copy"]
+
+
+def test_the_same_content_gives_the_same_digest(bundle: Path, tmp_path: Path) -> None:
+    read = read_bundle(bundle)
+    graphs = {member.name: (bundle / member.file).read_bytes() for member in read.members}
+    assert write_bundle(tmp_path / "again", read, graphs, read_samples(bundle)).digest == read.digest
+
+
+def test_a_failed_write_leaves_the_old_bundle(bundle: Path) -> None:
+    read = read_bundle(bundle)
+    with pytest.raises(KeyError):
+        write_bundle(bundle, read, {"deep": b""}, read_samples(bundle))
+    assert read_bundle(bundle).digest == read.digest
+    assert sorted(p.name for p in bundle.parent.iterdir()) == ["copy"]
+
+
+def test_samples_hold_no_pickle(bundle: Path) -> None:
+    with np.load(bundle / "samples.npz", allow_pickle=False) as archive:
+        assert all(archive[key].dtype != object for key in archive.files)
