@@ -8,9 +8,9 @@ from typing import Self
 
 import numpy as np
 
-from ..contract.bundle import Bundle, Samples, read_bundle, read_samples
+from ..contract.bundle import SAMPLES_FILE, Bundle, Samples, read_bundle, read_samples
 from ..contract.certificate import tolerance_of
-from ..contract.errors import BundleError, ConfigurationError, InvalidInput, WidedeepError
+from ..contract.errors import BundleError, ConfigurationError, ExecutionError, InvalidInput, WidedeepError
 from ..contract.tensors import Array, check_rows
 from .member import Member
 from .outputs import all_outputs, members_for, outputs_of
@@ -60,12 +60,19 @@ class Ensemble:
         """
         bundle = read_bundle(path)
         samples = read_samples(path)
+        try:
+            check_rows(bundle.inputs, samples.inputs)
+        except InvalidInput as error:
+            raise BundleError(f"{SAMPLES_FILE}: {error}") from error
         chosen = _providers(bundle, providers or {}, fallback=fallback)
         members = [
             Member(path, spec, bundle.inputs, bundle.n_outputs, providers=chosen[spec.name], fallback=fallback)
             for spec in bundle.members
         ]
-        plans = [_profile(member, samples.inputs, clock) for member in members]
+        try:
+            plans = [_profile(member, samples.inputs, clock) for member in members]
+        except ExecutionError as error:
+            raise BundleError(f"golden rows cannot be scored: {error}") from error
         ensemble = cls(bundle, members, plans, pool or Pool())
         ensemble.verify(samples)
         return ensemble

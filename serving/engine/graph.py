@@ -61,7 +61,7 @@ def _external(message: Any) -> str | None:
         for part in value:
             if field.message_type.name == "Tensor":
                 if part.external_data or part.data_location == _EXTERNAL:
-                    return str(part.name)
+                    return str(part.name, errors="replace")
             elif (found := _external(part)) is not None:
                 return found
     return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 HAND_OFF_S = 150e-6
 """Work below this is not worth waking another thread for (measured: 40-80 us to wake one, plus cold caches)."""
 
-CHUNK_CANDIDATES = (1, 2, 4, 8, 16, 32, 64)
+CHUNK_CANDIDATES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 _LARGER_IF_WITHIN = 1.05
 

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+"""Quota and period of this process's cgroup, version 2."""
+
 
 def available_cores() -> int:
     """Return how many cores this process may use: its CPU affinity, cut to the cgroup's quota (rounded up)."""
@@ -16,16 +19,12 @@ def available_cores() -> int:
 
 
 def _cgroup_quota() -> int | None:
-    """Return the CPU quota in cores. Source: the kernel's cgroup v2 `cpu.max` and v1 `cpu.cfs_quota_us` files."""
+    """Return the CPU quota in cores, None without one. Source: `cpu.max` in the kernel's cgroup v2 documentation."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = CPU_MAX.read_text().split()
     except (OSError, ValueError):
-        try:
-            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text().strip()
-            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    return None if quota in {"max", "-1"} else -(-int(quota) // int(period))
+        return None
+    return None if quota == "max" else -(-int(quota) // int(period))
 
 
 class Pool:
