@@ -1,0 +1,1 @@
+"""The wire: generated messages, the codec between messages and arrays, statuses and reflection."""
