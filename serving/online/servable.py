@@ -1,0 +1,79 @@
+"""A servable: one loaded, verified and warmed-up version of a model, with its queue and its counters."""
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+
+from ..contract.bundle import Bundle
+from ..contract.errors import InvalidInput
+from ..contract.tensors import Array
+from ..engine.ensemble import Ensemble
+from .batcher import Batcher, Outputs, Request
+from .policy import BatchPolicy
+from .statistics import Statistics
+
+
+class Servable:
+    """One version of a model, ready to answer. `submit` may be called from any thread until `close`.
+
+    Owner: the repository, which creates it only from an ensemble that has passed its golden check.
+
+    Attributes:
+        outputs: those answered when a request names none.
+        all_outputs: those, then each member's scores.
+        class_names: in score order; empty where the classes are numbers or there are none.
+    """
+
+    def __init__(
+        self, name: str, version: int, ensemble: Ensemble, policy: BatchPolicy, *, max_request_rows: int = 1 << 20
+    ) -> None:
+        """Start the servable's batcher."""
+        self.name = name
+        self.version = version
+        self.ensemble = ensemble
+        self.max_batch_rows = policy.max_batch_rows
+        self.max_request_rows = max_request_rows
+        bundle = ensemble.bundle
+        self.outputs = bundle.outputs
+        self.all_outputs = (*bundle.outputs, *bundle.score_outputs)
+        self.class_names = tuple(label for label in bundle.classes if isinstance(label, str))
+        self.statistics = Statistics(len(ensemble.members))
+        self._batcher = Batcher(ensemble, policy, self.statistics, name=f"{name}-{version}")
+        self._batcher.start()
+
+    @property
+    def bundle(self) -> Bundle:
+        """What is served."""
+        return self.ensemble.bundle
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that wait to be executed."""
+        return self._batcher.waiting_rows
+
+    def submit(
+        self, inputs: Mapping[str, Array], n_rows: int, outputs: Sequence[str], timeout_s: float | None = None
+    ) -> Future[Outputs]:
+        """Queue checked rows; the future resolves to output name -> `(n_rows, ...)`.
+
+        Args:
+            inputs: as `check_rows` accepts them.
+            n_rows: their number of rows.
+            outputs: names of outputs that exist.
+            timeout_s: seconds after which the rows need not be executed any more.
+
+        Raises:
+            InvalidInput: more rows than one request may have.
+            Overloaded: too many rows wait.
+            NotReady: the servable is closed.
+        """
+        if n_rows > self.max_request_rows:
+            raise InvalidInput(f"{n_rows} rows in one request; this server takes at most {self.max_request_rows}")
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        request = Request(inputs=inputs, n_rows=n_rows, outputs=outputs, deadline_s=deadline_s)
+        self._batcher.submit(request)
+        return request.future
+
+    def close(self) -> None:
+        """Refuse new requests and return when those accepted are answered."""
+        self._batcher.close()

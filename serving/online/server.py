@@ -1,0 +1,147 @@
+"""The server: repository, service, health and reflection on one port; started, drained and stopped in order."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import grpc
+
+from ..contract.errors import ConfigurationError
+from ..engine.ensemble import Ensemble
+from ..engine.pool import Pool
+from ..engine.runtime import check_installation
+from ..protocol.reflection import add_reflection
+from ..protocol.service import SERVICE
+from ..settings import ServeSettings
+from .handlers import Handlers
+from .health import HEALTH_SERVICE, Health
+from .policy import BatchPolicy
+from .repository import Repository, Source
+from .servable import Servable
+from .servicer import Servicer
+from .transport import HandlerPool
+
+_LOG = logging.getLogger(__name__)
+_US = 1e-6
+_HOLD_S = 1.0
+"""How long new calls are held at most before the server stops; see `gate`."""
+
+
+class Server:
+    """One gRPC server over a bundle or a repository.
+
+    Order of calls: `start` once, then `stop` once, from the same thread. Owner: the command line or a test.
+    """
+
+    def __init__(self, path: Path, settings: ServeSettings) -> None:
+        """Store the settings; `start` does the work."""
+        self._settings = settings
+        self._pool = Pool(settings.cores or None)
+        self.repository = Repository(Source(path, settings.name), self._open_servable, max_versions=settings.versions)
+        self._ready = threading.Event()
+        self._infer_pool = HandlerPool(settings.handler_threads, "widedeep-infer")
+        servicer = Servicer(
+            self.repository, allow_model_control=settings.allow_model_control, is_ready=self._ready.is_set
+        )
+        self._handlers = Handlers(
+            servicer, self._infer_pool, max_queue_calls=settings.max_queue_calls, max_streams=settings.max_streams
+        )
+        self._health = Health(("", SERVICE), self._handlers.control_pool)
+        self._server: grpc.Server | None = None
+        self._end_reflection: Callable[[], None] = lambda: None
+        self.port = settings.port
+
+    @property
+    def address(self) -> str:
+        """Host and port that clients connect to."""
+        host = self._settings.host
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    def start(self) -> None:
+        """Load every model, then listen, then turn ready.
+
+        Raises:
+            ConfigurationError: the port is taken, nothing to serve, or a provider is missing.
+            BundleError: a bundle is damaged or fails its golden check.
+        """
+        check_installation()
+        self.repository.start()
+        limit = self._settings.max_message_bytes
+        server = grpc.server(
+            self._infer_pool,
+            options=[
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_send_message_length", limit),
+                # Otherwise a second server would silently share the port with a stale one.
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        server.add_generic_rpc_handlers((self._handlers.generic(), self._health.generic()))
+        self._end_reflection = add_reflection(server, (SERVICE, HEALTH_SERVICE))
+        try:
+            self.port = server.add_insecure_port(self.address)
+        except RuntimeError as error:
+            raise ConfigurationError(f"cannot listen on {self.address}: is the port in use? ({error})") from error
+        server.start()
+        self._server = server
+        self._ready.set()
+        self._health.set(serving=True)
+
+    def summary(self) -> list[str]:
+        """Return the lines that tell a person what is served and where."""
+        lines = []
+        for servable in self.repository.servables():
+            members = ", ".join(
+                f"{member.spec.name} ({member.provider.removesuffix('ExecutionProvider')})"
+                for member in servable.ensemble.members
+            )
+            lines.append(f"serving {servable.name} version {servable.version}: {members}")
+        return [*lines, f"listening on {self.address} (gRPC, Open Inference Protocol v2)"]
+
+    def stop(self) -> None:
+        """Turn not ready, wait for that to be seen, refuse new calls, answer those accepted, let go of the models."""
+        self._ready.clear()
+        self._health.set(serving=False)
+        if self._server is not None:
+            time.sleep(self._settings.drain_wait_s)
+            self._handlers.gate.hold(_HOLD_S)
+            stopped = self._server.stop(self._settings.grace_s)
+            self._handlers.gate.release()
+            # Calls that stay open by nature would otherwise hold the server until the grace is over.
+            self._handlers.end_streams()
+            self._health.end()
+            self._end_reflection()
+            if not stopped.wait(self._settings.grace_s + 1):
+                _LOG.warning("calls were still in flight after %s s", self._settings.grace_s)
+        self.repository.close()
+        self._handlers.close()
+        self._infer_pool.shutdown(wait=False)
+        self._pool.close()
+
+    def _open_servable(self, name: str, version: int, path: Path) -> Servable:
+        settings = self._settings
+        ensemble = Ensemble.load(
+            path, pool=self._pool, providers=settings.providers, fallback=settings.provider_fallback
+        )
+        _warn_of_fallback(name, ensemble, settings.providers)
+        policy = BatchPolicy(
+            max_batch_rows=settings.max_batch_rows,
+            max_queue_rows=settings.max_queue_rows,
+            max_delay_s=settings.max_queue_delay_us * _US,
+        )
+        return Servable(name, version, ensemble, policy, max_request_rows=settings.max_request_rows)
+
+
+def _warn_of_fallback(name: str, ensemble: Ensemble, wanted: dict[str, tuple[str, ...]]) -> None:
+    for member in ensemble.members:
+        providers: Sequence[str] = wanted.get(member.spec.name, wanted.get("", ()))
+        if providers and member.provider != providers[0]:
+            _LOG.warning(
+                "model %s, member %s: %s is not to be had here, runs on %s",
+                name,
+                member.spec.name,
+                providers[0],
+                member.provider,
+            )

@@ -1,0 +1,147 @@
+"""Every setting of the server, once: as a flag, an environment variable and a key of a TOML file.
+
+A value is taken from the first of: command-line flag, `WIDEDEEP_<NAME>`, the TOML file named by `--config` (or
+`WIDEDEEP_CONFIG`), the default. Lists of pairs are written `MEMBER=PROVIDER,PROVIDER;MEMBER=...` in flags and
+variables and as a table in TOML. Empty variables count as not set; variables that name no setting are ignored, since
+container platforms add some of their own, but an unknown key in the file is refused.
+"""
+
+import argparse
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from .contract.errors import ConfigurationError
+
+CONFIG_VARIABLE = "WIDEDEEP_CONFIG"
+_MIB = 1 << 20
+_INT32_MAX = (1 << 31) - 1
+"""gRPC options and the protocol's `max_batch_size` are 32 bits wide."""
+
+
+def _pairs(value: object) -> object:
+    """Read `MEMBER=A,B;MEMBER=C`; a part without `=` is for every member. In a table, "A,B" stands for ["A", "B"]."""
+    if isinstance(value, str):
+        parts = (part.rpartition("=") for part in value.split(";") if part)
+        value = {member.strip(): providers for member, _, providers in parts}
+    if isinstance(value, Mapping):
+        return {member: _names(names) if isinstance(names, str) else names for member, names in value.items()}
+    return value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+class _Environment(EnvSettingsSource):
+    """Variables, without the `WIDEDEEP_PORT=tcp://...` that Kubernetes sets beside a service named `widedeep`."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        value, key, is_complex = super().get_field_value(field, field_name)
+        is_link = isinstance(value, str) and value.startswith("tcp://")
+        return None if is_link else value, key, is_complex
+
+
+class ServeSettings(BaseSettings):
+    """Settings of `widedeep serve`; field names are the flags, with dashes."""
+
+    model_config = SettingsConfigDict(env_prefix="WIDEDEEP_", env_ignore_empty=True, extra="forbid", frozen=True)
+
+    host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - a server in a container must
+    port: int = Field(8001, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    name: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$",
+        description="name to serve one bundle under (default: the model folder or bundle.json)",
+    )
+    max_batch_rows: int = Field(256, ge=1, description="rows executed together at most; longer requests are split")
+    max_queue_delay_us: int = Field(0, ge=0, description="microseconds that a batch waits for more rows")
+    max_queue_rows: int = Field(65536, ge=1, description="rows that may wait for a model before calls are refused")
+    max_queue_calls: int = Field(1024, ge=0, description="calls that may wait for a handler before calls are refused")
+    max_request_rows: int = Field(1 << 20, ge=1, le=_INT32_MAX, description="rows of one request at most")
+    max_message_bytes: int = Field(
+        64 * _MIB, ge=1024, le=_INT32_MAX, description="size of one message at most, either way"
+    )
+    handler_threads: int = Field(64, ge=1, description="inference calls handled at once")
+    versions: int = Field(1, ge=1, description="newest versions of each model that are served")
+    max_streams: int = Field(64, ge=1, description="ModelStreamInfer calls open at once")
+    cores: int = Field(0, ge=0, description="cores used for inference; 0 means all that the process may use")
+    providers: Annotated[dict[str, tuple[str, ...]], NoDecode, BeforeValidator(_pairs)] = Field(
+        default={},
+        description="onnxruntime execution providers: `CUDAExecutionProvider` for all members or "
+        "`MEMBER=CUDAExecutionProvider;OTHER=CPUExecutionProvider`",
+    )
+    provider_fallback: bool = Field(default=False, description="use CPU, with a warning, where a provider is missing")
+    allow_model_control: bool = Field(default=False, description="allow RepositoryModelLoad and RepositoryModelUnload")
+    drain_wait_s: float = Field(
+        1.0, ge=0, allow_inf_nan=False, description="seconds between turning not ready and refusing new calls"
+    )
+    grace_s: float = Field(
+        30.0, ge=0, allow_inf_nan=False, description="seconds that calls in flight may take when stopping"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line shown")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: flags, environment, TOML file."""
+        toml = TomlConfigSettingsSource(settings_cls, cls.model_config.get("toml_file"))
+        return init_settings, _Environment(settings_cls), toml
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        """Add one flag a setting; flags left out do not appear in the parsed namespace."""
+        for name, field in cls.model_fields.items():
+            flag = "--" + name.replace("_", "-")
+            if field.annotation is bool:
+                parser.add_argument(
+                    flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=field.description
+                )
+            else:
+                default = f" (default: {field.default})" if field.default not in ("", {}) else ""
+                parser.add_argument(
+                    flag, metavar=_metavar(name), default=argparse.SUPPRESS, help=f"{field.description}{default}"
+                )
+
+    @classmethod
+    def load(cls, flags: Mapping[str, Any], config: Path | None = None) -> Self:
+        """Merge flags, environment and TOML file.
+
+        Raises:
+            ConfigurationError: a value is out of range, a setting unknown or the file no TOML; names it.
+        """
+        if config is not None and not config.is_file():
+            raise ConfigurationError(f"configuration file {config} does not exist")
+        source = type(cls.__name__, (cls,), {"model_config": SettingsConfigDict(toml_file=config)})
+        try:
+            return source(**flags)  # type: ignore[no-any-return]  # a subclass made above
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigurationError(f"configuration file {config} cannot be read: {error}") from error
+        except ValidationError as error:
+            raise ConfigurationError(_problems(error.errors())) from error
+
+
+def _metavar(name: str) -> str:
+    return name.rsplit("_", maxsplit=1)[-1].upper()
+
+
+def _problems(errors: Sequence[Any]) -> str:
+    return "; ".join(f"setting {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in errors)

@@ -1,0 +1,18 @@
+import socket
+
+import pytest
+from widedeep.serving.cli import health
+from widedeep.serving.online.server import Server
+
+
+def test_a_ready_server_gives_status_0(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    assert health([server.address]) == 0
+    assert capsys.readouterr().out == f"{server.address}: SERVING\n"
+
+
+def test_no_server_gives_status_1_and_says_where(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound but not listening: nothing can answer there
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert health([address, "--timeout-s", "0.5"]) == 1
+    assert address in capsys.readouterr().err

@@ -1,0 +1,295 @@
+"""The batcher in front of a small executor that doubles its rows, can be held up, and fails on negative rows."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from widedeep.serving.contract.errors import DeadlineExceeded, ExecutionError, NotReady, Overloaded
+from widedeep.serving.online.batcher import Batcher, Request
+from widedeep.serving.online.policy import BatchPolicy
+from widedeep.serving.online.statistics import Statistics
+
+WAIT_S = 20.0
+
+
+class Doubler:
+    """Answers `double` = 2 x and `negative` = -x; while held, it stays in its first call."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[float]] = []
+        self.names: list[list[str]] = []
+        self.entered = threading.Event()
+        self.released = threading.Event()
+        self.released.set()
+
+    def execute(self, inputs: Any, n_rows: int, outputs: Any, observe: Any) -> Any:
+        x = inputs["x"]
+        assert len(x) == n_rows
+        self.batches.append(x[:, 0].tolist())
+        self.names.append(list(outputs))
+        self.entered.set()
+        assert self.released.wait(WAIT_S)
+        if (x < 0).any():
+            raise ExecutionError("rows below zero")
+        if np.isnan(x).any():
+            raise ZeroDivisionError("a bug")
+        observe(0, n_rows, 0.001)
+        return {name: {"double": 2 * x, "negative": -x}[name] for name in outputs}
+
+
+class Bench:
+    """A batcher with its executor, its counters and a clock that is moved by hand."""
+
+    def __init__(self, **policy: Any) -> None:
+        self.now = 100.0
+        self.doubler = Doubler()
+        self.statistics = Statistics(1)
+        self.batcher = Batcher(
+            cast("Any", self.doubler), BatchPolicy(**policy), self.statistics, clock=lambda: self.now
+        )
+        self.batcher.start()
+
+    def submit(
+        self, *values: float, outputs: tuple[str, ...] = ("double",), deadline_s: float | None = None
+    ) -> Request:
+        x = np.array(values)[:, None]
+        request = Request(inputs={"x": x}, n_rows=len(x), outputs=outputs, deadline_s=deadline_s)
+        self.batcher.submit(request)
+        return request
+
+    def hold(self) -> Request:
+        """Let one request of one row, 0, occupy the executor; what comes now has to wait."""
+        self.doubler.entered.clear()
+        self.doubler.released.clear()
+        request = self.submit(0.0)
+        assert self.doubler.entered.wait(WAIT_S)
+        return request
+
+    def release(self) -> None:
+        self.doubler.released.set()
+
+
+def answer(request: Request, output: str = "double") -> list[float]:
+    values: list[float] = request.future.result(WAIT_S)[output][:, 0].tolist()
+    return values
+
+
+@pytest.fixture
+def bench() -> Iterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def make(**policy: Any) -> Bench:
+        made.append(Bench(**policy))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.release()
+        one.batcher.close()
+
+
+def test_a_request_at_an_idle_batcher_is_executed_alone(bench: Callable[..., Bench]) -> None:
+    assert answer(bench().submit(1, 2)) == [2, 4]
+
+
+def test_requests_that_wait_are_executed_together_and_get_their_own_rows(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.hold()
+    requests = [b.submit(1), b.submit(2, 3), b.submit(4)]
+    b.release()
+    assert [answer(request) for request in requests] == [[2], [4, 6], [8]]
+    assert b.doubler.batches == [[0], [1, 2, 3, 4]]
+
+
+def test_every_request_gets_the_outputs_that_it_asked_for_and_no_others(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.hold()
+    one, both = b.submit(1), b.submit(2, outputs=("negative", "double"))
+    b.release()
+    assert list(one.future.result(WAIT_S)) == ["double"]
+    assert list(both.future.result(WAIT_S)) == ["negative", "double"]
+    assert b.doubler.names[1] == ["double", "negative"]
+
+
+def test_no_batch_is_larger_than_allowed_and_no_request_that_fits_is_cut(bench: Callable[..., Bench]) -> None:
+    b = bench(max_batch_rows=4)
+    b.hold()
+    requests = [b.submit(1, 2, 3), b.submit(4, 5), b.submit(6, 7), b.submit(8)]
+    b.release()
+    for request in requests:
+        answer(request)
+    assert b.doubler.batches == [[0], [1, 2, 3], [4, 5, 6, 7], [8]]
+
+
+def test_a_long_request_is_split_and_comes_back_whole(bench: Callable[..., Bench]) -> None:
+    b = bench(max_batch_rows=4)
+    b.hold()
+    requests = [b.submit(1, 2, 3), b.submit(*range(10, 20)), b.submit(4)]
+    b.release()
+    assert answer(requests[1]) == [2.0 * value for value in range(10, 20)]
+    assert answer(requests[2]) == [8]
+    assert b.doubler.batches == [[0], [1, 2, 3, 10], [11, 12, 13, 14], [15, 16, 17, 18], [19, 4]]
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 16))
+def test_whatever_the_sizes_rows_come_back_to_their_owner(sizes: list[int], max_batch_rows: int) -> None:
+    b = Bench(max_batch_rows=max_batch_rows)
+    try:
+        b.hold()
+        requests = [b.submit(*(1000 * i + row for row in range(size))) for i, size in enumerate(sizes)]
+        b.release()
+        for i, (request, size) in enumerate(zip(requests, sizes, strict=True)):
+            assert answer(request) == [2.0 * (1000 * i + row) for row in range(size)]
+        assert max(map(len, b.doubler.batches)) <= max_batch_rows
+    finally:
+        b.release()
+        b.batcher.close()
+
+
+def test_a_deadline_that_passes_while_a_request_waits_is_told_and_nothing_executed(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.hold()
+    late, fine = b.submit(1, deadline_s=b.now + 1), b.submit(2, deadline_s=b.now + 3)
+    b.now += 2
+    b.release()
+    assert answer(fine) == [4]
+    with pytest.raises(DeadlineExceeded, match="while the request waited"):
+        answer(late)
+    assert b.doubler.batches == [[0], [2]]
+
+
+def test_a_deadline_that_passes_between_the_batches_of_a_long_request_ends_it(bench: Callable[..., Bench]) -> None:
+    b = bench(max_batch_rows=2)
+    b.hold()
+    request = b.submit(1, 2, 3, 4, 5, 6, deadline_s=b.now + 1)
+    advance = b.doubler.execute
+
+    def execute(*args: Any, **kwargs: Any) -> Any:
+        b.now += 0.6
+        return advance(*args, **kwargs)
+
+    b.doubler.execute = execute  # type: ignore[method-assign]  # each batch takes 0.6 s on the clock
+    b.release()
+    with pytest.raises(DeadlineExceeded):
+        answer(request)
+    assert answer(b.submit(9)) == [18]
+    assert b.doubler.batches == [[0], [1, 2], [3, 4], [9]]
+
+
+def test_a_cancelled_request_is_not_executed_and_makes_room(bench: Callable[..., Bench]) -> None:
+    b = bench(max_queue_rows=4)
+    b.hold()
+    gone, kept = b.submit(1, 2, 3), b.submit(4)
+    assert gone.future.cancel()
+    b.release()
+    assert answer(kept) == [8]
+    assert b.doubler.batches == [[0], [4]]
+    b.hold()
+    b.submit(5)
+    b.submit(6, 7, 8)
+
+
+def test_cancelling_a_long_request_halfway_drops_the_rows_that_are_left(bench: Callable[..., Bench]) -> None:
+    b = bench(max_batch_rows=2)
+    b.doubler.released.clear()
+    b.doubler.entered.clear()
+    long = b.submit(*range(10))
+    assert b.doubler.entered.wait(WAIT_S)
+    assert long.future.cancel()
+    after = b.submit(99)
+    b.release()
+    assert answer(after) == [198]
+    assert b.doubler.batches == [[0, 1], [99]]
+    with pytest.raises(CancelledError):
+        answer(long)
+
+
+def test_a_request_cancelled_while_its_rows_are_executed_disturbs_nobody(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    held = b.hold()
+    assert held.future.cancel()
+    waiting = b.submit(1)
+    b.release()
+    assert answer(waiting) == [2]
+
+
+def test_a_full_queue_refuses_until_it_has_room_again(bench: Callable[..., Bench]) -> None:
+    b = bench(max_queue_rows=3)
+    b.hold()
+    waiting = b.submit(1, 2)
+    with pytest.raises(Overloaded, match="2 rows wait, 2 more would exceed 3"):
+        b.submit(3, 4)
+    b.release()
+    answer(waiting)
+    assert answer(b.submit(3, 4)) == [6, 8]
+
+
+def test_a_request_that_fails_does_not_fail_those_in_its_batch(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.hold()
+    good, bad, other = b.submit(1), b.submit(-1, 5), b.submit(2)
+    b.release()
+    assert (answer(good), answer(other)) == ([2], [4])
+    with pytest.raises(ExecutionError, match="rows below zero"):
+        answer(bad)
+
+
+def test_an_unforeseen_error_reaches_its_caller_and_the_batcher_lives_on(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    with pytest.raises(ZeroDivisionError):
+        answer(b.submit(float("nan")))
+    assert answer(b.submit(1)) == [2]
+
+
+def test_a_long_request_that_fails_is_dropped_with_the_rows_that_are_left(bench: Callable[..., Bench]) -> None:
+    b = bench(max_batch_rows=2, max_queue_rows=8)
+    b.hold()
+    bad, good = b.submit(1, 2, -3, 4, 5, 6), b.submit(7)
+    b.release()
+    with pytest.raises(ExecutionError):
+        answer(bad)
+    assert answer(good) == [14]
+    assert b.doubler.batches == [[0], [1, 2], [-3, 4], [7]]
+    b.hold()
+    b.submit(*range(8))
+
+
+def test_a_batch_waits_for_more_rows_until_it_is_full(bench: Callable[..., Bench]) -> None:
+    b = bench(max_batch_rows=3, max_delay_s=3600)
+    requests = [b.submit(value) for value in (1, 2, 3)]
+    assert [answer(request) for request in requests] == [[2], [4], [6]]
+    assert b.doubler.batches == [[1, 2, 3]]
+
+
+def test_closing_answers_what_waits_without_delay_and_refuses_what_comes_after(bench: Callable[..., Bench]) -> None:
+    b = bench(max_batch_rows=8, max_delay_s=3600)
+    waiting = [b.submit(1), b.submit(2)]
+    b.batcher.close()
+    assert [request.future.done() for request in waiting] == [True, True]
+    assert [answer(request) for request in waiting] == [[2], [4]]
+    with pytest.raises(NotReady):
+        b.submit(3)
+    b.batcher.close()
+
+
+def test_a_batch_is_counted_by_the_time_its_answer_is_there(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    answer(b.submit(1, 2))
+    total = b.statistics.total()
+    assert (total.rows, total.executions, total.queue.count) == (2, 1, 1)
+    assert b.statistics.member(0).rows == 2
+
+
+def test_the_time_in_the_queue_is_counted_from_arrival(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.hold()
+    waiting = b.submit(1)
+    b.now += 2
+    b.release()
+    answer(waiting)
+    assert b.statistics.total().queue.ns == 2_000_000_000
