@@ -1,0 +1,127 @@
+"""The client for asyncio: drives `steps` over a gRPC channel of grpc.aio."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+
+from ..protocol.service import Method
+from .backoff import DEFAULT, Backoff
+from .channel import DEFAULT_TIMEOUT_S, MAX_MESSAGE_BYTES, MAX_ROWS, Options, as_error, channel_options
+from .model import ModelInfo
+from .prediction import Prediction
+from .steps import Conversation, Limits, Steps, Wait
+from .tables import Data
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """One model of one server, for one event loop. Calls may be under way side by side; `close` last."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        model: str,
+        version: str = "",
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
+        options: Options = (),
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        max_rows: int = MAX_ROWS,
+        backoff: Backoff = DEFAULT,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Store the settings, which are those of `Client`; the channel belongs to the loop of the first call."""
+        self._conversation = Conversation(
+            model,
+            version,
+            limits=Limits(max_rows, max_message_bytes),
+            backoff=backoff,
+            clock=clock,
+            random=(rng or random.Random()).random,  # noqa: S311 - jitter, no secret
+        )
+        self._target = target
+        self._credentials = credentials
+        self._options = channel_options(max_message_bytes, options)
+        self._timeout_s = timeout_s
+        self._metadata = tuple(metadata)
+        self._sleep = sleep
+        self._channel: grpc.aio.Channel | None = None
+        self._calls: dict[str, Callable[..., Any]] = {}
+
+    async def predict(
+        self,
+        data: Data,
+        outputs: Collection[str] | None = None,
+        *,
+        timeout_s: float | None = None,
+        request_id: str = "",
+    ) -> Prediction:
+        """Return the model's outputs for some rows; arguments and errors are those of `Client.predict`."""
+        return await self._run(self._conversation.predict(data, outputs, self._limit(timeout_s), request_id))
+
+    async def metadata(self, *, timeout_s: float | None = None) -> ModelInfo:
+        """Return the model's inputs and outputs, as the server has them now."""
+        return await self._run(self._conversation.metadata(self._limit(timeout_s)))
+
+    async def is_ready(self, *, timeout_s: float = 1.0) -> bool:
+        """Return whether the model can answer now; a server that cannot be reached in time is not ready."""
+        return await self._run(self._conversation.is_ready(timeout_s))
+
+    async def close(self) -> None:
+        """Close the channel; calls under way fail."""
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _limit(self, timeout_s: float | None) -> float:
+        return self._timeout_s if timeout_s is None else timeout_s
+
+    async def _run(self, steps: Steps[T]) -> T:
+        """Do what the steps say and return what they end with."""
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Wait):
+                    await self._sleep(step.seconds)
+                    step = next(steps)
+                    continue
+                try:
+                    response = await self._call(step.method)(
+                        step.request, timeout=step.timeout_s, metadata=self._metadata
+                    )
+                except grpc.RpcError as failure:
+                    step = steps.throw(as_error(failure))
+                else:
+                    step = steps.send(response)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # steps end with a T
+
+    def _call(self, method: Method) -> Callable[..., Any]:
+        if self._channel is None:
+            self._channel = (
+                grpc.aio.insecure_channel(self._target, self._options)
+                if self._credentials is None
+                else grpc.aio.secure_channel(self._target, self._credentials, self._options)
+            )
+        if method.name not in self._calls:
+            self._calls[method.name] = self._channel.unary_unary(
+                method.path, method.request.SerializeToString, method.response.FromString
+            )
+        return self._calls[method.name]
