@@ -1,0 +1,178 @@
+"""The command `widedeep`: finds its commands through the entry-point group `widedeep.commands` and runs one.
+
+A command is a function that takes the remaining arguments and returns the exit status; the first line of its docstring
+is its help. The entry point of one that needs extras names them. Here are the commands of the base install: serve,
+health, inspect and verify.
+"""
+
+import argparse
+import ast
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points, version
+from pathlib import Path
+from queue import SimpleQueue
+
+from .contract.bundle import BUNDLE_FILE, read_bundle, read_samples
+from .contract.errors import WidedeepError
+from .report import describe_bundle
+from .settings import CONFIG_VARIABLE, ServeSettings
+
+COMMANDS_GROUP = "widedeep.commands"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `widedeep <command> ...` and return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    commands = {point.name: point for point in entry_points(group=COMMANDS_GROUP)}
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        print(_help(commands))
+        return 0
+    if arguments[0] == "--version":
+        print(f"widedeep {version('widedeep')}")
+        return 0
+    name, *rest = arguments
+    if name not in commands:
+        print(f"widedeep: unknown command {name!r}; expected one of {', '.join(commands)}", file=sys.stderr)
+        return 2
+    command = commands[name]
+    try:
+        return int(command.load()(rest))
+    except (WidedeepError, OSError) as error:
+        print(f"widedeep {name}: {error}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        if (error.name or "widedeep").partition(".")[0] == "widedeep":
+            raise
+        hint = f": install widedeep[{','.join(command.extras)}]" if command.extras else ""
+        print(f"widedeep {name} needs {error.name}, which is not installed{hint}", file=sys.stderr)
+    return 1
+
+
+def serve(argv: Sequence[str]) -> int:
+    """Serve a bundle or a repository over gRPC."""
+    parser = argparse.ArgumentParser(
+        prog="widedeep serve",
+        description=f"{serve.__doc__} Every flag can also be set by an environment variable, WIDEDEEP_<NAME>, or in a "
+        "TOML file; flags come first, then variables, then the file.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("path", type=Path, help="a bundle, or a repository of <model>/<version>/ folders")
+    parser.add_argument("--config", type=Path, default=os.environ.get(CONFIG_VARIABLE), help="TOML file of settings")
+    ServeSettings.add_flags(parser)
+    flags = vars(parser.parse_args(argv))
+    path, config = flags.pop("path"), flags.pop("config")
+    settings = ServeSettings.load(flags, None if config is None else Path(config))
+    logging.basicConfig(
+        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    # Its `put` may interrupt anything, which `Event.set` may not: it could meet its own lock.
+    signals: SimpleQueue[int] = SimpleQueue()
+    listening = False
+
+    def stop(number: int, _: object) -> None:
+        signals.put(number)
+        if not listening:
+            raise SystemExit(0)  # nothing has been accepted yet
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    # Imported late: nothing before this line starts a thread or opens a session.
+    from .online.server import Server
+
+    server = Server(path, settings)
+    server.start()
+    listening = True
+    for line in server.summary():
+        print(line, flush=True)
+    signals.get()
+    print("draining (Ctrl-C again ends it at once)", flush=True)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    server.stop()
+    print("stopped", flush=True)
+    return 0
+
+
+def health(argv: Sequence[str]) -> int:
+    """Ask a server over gRPC whether it is ready: status 0 if so, else 1."""
+    parser = argparse.ArgumentParser(prog="widedeep health", description=health.__doc__)
+    parser.add_argument("address", nargs="?", default="localhost:8001", help="host and port (default: localhost:8001)")
+    parser.add_argument("--timeout-s", type=float, default=2.0, help="seconds to wait for the answer (default: 2)")
+    arguments = parser.parse_args(argv)
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with grpc.insecure_channel(arguments.address) as channel:
+        try:
+            check = health_pb2_grpc.HealthStub(channel).Check
+            status = check(health_pb2.HealthCheckRequest(), timeout=arguments.timeout_s).status
+        except grpc.RpcError as error:
+            print(f"{arguments.address}: {error.code().name}: {error.details()}", file=sys.stderr)
+            return 1
+    print(f"{arguments.address}: {health_pb2.HealthCheckResponse.ServingStatus.Name(status)}")
+    return int(status != health_pb2.HealthCheckResponse.SERVING)
+
+
+def inspect(argv: Sequence[str]) -> int:
+    """Show a bundle's members, weights, certificates and metrics."""
+    parser = argparse.ArgumentParser(prog="widedeep inspect", description=inspect.__doc__)
+    parser.add_argument("bundle", type=Path, help="the bundle's folder")
+    parser.add_argument("--json", action="store_true", help="print the description as JSON, digest included")
+    arguments = parser.parse_args(argv)
+    bundle = read_bundle(arguments.bundle)
+    if arguments.json:
+        described = json.loads((arguments.bundle / BUNDLE_FILE).read_text())
+        print(json.dumps({**described, "digest": bundle.digest}, indent=2))
+    else:
+        print(describe_bundle(bundle))
+    return 0
+
+
+def verify(argv: Sequence[str]) -> int:
+    """Check a bundle's digests and that it still answers its golden rows."""
+    parser = argparse.ArgumentParser(prog="widedeep verify", description=verify.__doc__)
+    parser.add_argument("bundle", type=Path, help="the bundle's folder")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    path = (arguments := parser.parse_args(argv)).bundle
+    from .engine.ensemble import Ensemble
+
+    ensemble = Ensemble.load(path)
+    samples = read_samples(path)
+    differences = ensemble.verify(samples)
+    n_rows = len(next(iter(samples.inputs.values())))
+    if arguments.json:
+        print(json.dumps({"digest": ensemble.bundle.digest, "rows": n_rows, "differences": differences}, indent=2))
+    else:
+        print(f"{path}: all digests match; {n_rows} golden rows answered, largest differences:")
+        for name, difference in differences.items():
+            print(f"  {name}: {difference:.3g}")
+    return 0
+
+
+def _help(commands: dict[str, EntryPoint]) -> str:
+    lines = ["usage: widedeep COMMAND ...", "", "commands:"]
+    lines += [f"  {name:<10}{_summary(point)}" for name, point in sorted(commands.items())]
+    return "\n".join([*lines, "", "`widedeep COMMAND --help` tells more of each; `widedeep --version` the version."])
+
+
+def _summary(point: EntryPoint) -> str:
+    """Return the first line of a command's docstring from its source: importing it may take long, or need an extra."""
+    parents, source = None, ""
+    for end in range(1, len(names := point.module.split(".")) + 1):
+        found = (finder.find_spec(".".join(names[:end]), parents) for finder in sys.meta_path)
+        if (spec := next(filter(None, found), None)) is None:
+            return ""
+        parents, source = spec.submodule_search_locations, spec.origin or ""
+    if not source.endswith(".py"):
+        return ""
+    for node in ast.parse(Path(source).read_bytes()).body:
+        if isinstance(node, ast.FunctionDef) and node.name == point.attr:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

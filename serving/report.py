@@ -1,0 +1,132 @@
+"""What `widedeep inspect` shows of a bundle: plain text tables from its description."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .contract.bundle import Bundle, MemberSpec
+from .contract.combiner import Combiner, LinearPool, LogPool, MeanPool
+from .contract.tensors import TensorSpec
+
+
+def describe_bundle(bundle: Bundle) -> str:
+    """Return a readable account of inputs, members, certificates, weights and held-out metrics."""
+    chosen = bundle.selection.get("chosen", bundle.combiner.kind)
+    sections = {
+        "Inputs": _table(("name", "datatype", "shape", "NaN", "features"), map(_input_row, bundle.inputs)),
+        "Members": _table(("name", "model", "from", "inputs", "sha256"), map(_member_row, bundle.members)),
+        "Parity with the trained models": _table(_CERTIFICATE_HEADER, map(_certificate_row, bundle.members)),
+        f"Combiner: {chosen}": "\n".join(_weights(bundle.combiner, [m.name for m in bundle.members])),
+        **_selection_sections(bundle.selection),
+    }
+    head = [
+        f"{bundle.name}: {bundle.task}, {bundle.n_outputs} outputs, {len(bundle.members)} members",
+        f"digest {bundle.digest}",
+    ]
+    if bundle.classes:
+        head.append(f"classes {_shortened(bundle.classes)}")
+    if bundle.created_by:
+        head.append("created by " + ", ".join(f"{library} {version}" for library, version in bundle.created_by.items()))
+    return "\n".join([*head, *(f"\n{title}\n{text}" for title, text in sections.items())])
+
+
+def _selection_sections(selection: Mapping[str, Any]) -> dict[str, str]:
+    """Return title -> text of what learning the weights left behind, as far as it is there."""
+    sections = {}
+    for title, key in (("Members on held-out rows", "members"), ("Combiners on held-out rows", "results")):
+        if metrics := selection.get(key):
+            sections[title] = _metrics(metrics)
+    for key, matrix in selection.get("diversity", {}).items():
+        sections[f"{_words(key).capitalize()} of members on held-out rows"] = _matrix(matrix)
+    if reason := selection.get("reason"):
+        sections["Why this combiner"] = str(reason)
+    return sections
+
+
+def _weights(combiner: Combiner, names: Sequence[str], indent: str = "  ") -> list[str]:
+    """Return one line a member, or a nested block for each part of a mean."""
+    if isinstance(combiner, MeanPool):
+        lines = []
+        for part in combiner.combiners:
+            lines += [f"{indent}{part.kind}", *_weights(part, names, indent + "  ")]
+        return lines
+    parameters = combiner.weights if isinstance(combiner, LinearPool) else _by_member(combiner)
+    if parameters.ndim > 1:
+        parameters = abs(parameters).reshape(len(names), -1).mean(axis=1)
+        label = "mean absolute weight"
+    else:
+        label = "weight"
+    temperatures = getattr(combiner, "temperatures", None)
+    rows: list[tuple[Any, ...]] = [
+        (name, f"{weight:.4f}", *(() if temperatures is None else (f"{temperatures[i]:.3f}",)))
+        for i, (name, weight) in enumerate(zip(names, parameters, strict=True))
+    ]
+    header = ("member", label) if temperatures is None else ("member", label, "temperature")
+    return [indent + line for line in _table(header, rows).splitlines()]
+
+
+def _by_member(combiner: Combiner) -> Any:
+    coefficients = combiner.coefficients if isinstance(combiner, LogPool) else None
+    if coefficients is None:
+        raise TypeError(f"no weights by member in a {combiner.kind}")
+    return coefficients if coefficients.ndim == 1 else coefficients.swapaxes(0, 1)
+
+
+def _metrics(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    columns = [key for key, value in next(iter(metrics.values())).items() if isinstance(value, int | float)]
+    rows = [(name, *(_number(values.get(column)) for column in columns)) for name, values in metrics.items()]
+    return _table(("name", *map(_words, columns)), rows)
+
+
+def _matrix(matrix: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a table of member by member; both sides have the same names."""
+    return _table(
+        ("", *matrix), [(name, *(_number(row.get(other)) for other in matrix)) for name, row in matrix.items()]
+    )
+
+
+def _input_row(spec: TensorSpec) -> tuple[object, ...]:
+    nan = "yes" if spec.allow_nan else "no"
+    return spec.name, spec.datatype.value, list(spec.shape), nan, _shortened(spec.feature_names)
+
+
+def _member_row(member: MemberSpec) -> tuple[object, ...]:
+    source = member.source
+    return member.name, source.get("class", "?"), _library(source), ", ".join(member.inputs), member.sha256[:12]
+
+
+_CERTIFICATE_HEADER = ("member", "rows", "probes", "max abs diff", "max rel diff", "labels differ", "tolerance")
+
+
+def _certificate_row(member: MemberSpec) -> tuple[object, ...]:
+    c = member.certificate
+    differences = f"{c.max_abs_diff:.2g}", f"{c.max_rel_diff:.2g}"
+    return member.name, c.rows, c.probes, *differences, c.labels_differ, _bounds(c.tolerance)
+
+
+def _library(source: Mapping[str, str]) -> str:
+    return f"{source.get('framework', '?')} {source.get('version', '')}".rstrip()
+
+
+def _bounds(tolerance: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.removesuffix('ExecutionProvider')} {bound:.0e}" for name, bound in tolerance.items())
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _number(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _shortened(values: Sequence[object], most: int = 6) -> str:
+    shown = ", ".join(map(str, values[:most]))
+    return shown if len(values) <= most else f"{shown}, ... ({len(values)})"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return aligned columns under a ruled header."""
+    cells = [list(header), *[[str(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
