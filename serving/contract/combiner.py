@@ -13,7 +13,7 @@ Guo et al. (2017), "On calibration of modern neural networks", for temperatures.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,11 +54,13 @@ class LinearPool:
         weights: `(n_members,)` or, by class, `(n_members, n_outputs)`.
         temperatures: `(n_members,)` or None; member probabilities are sharpened (< 1) or flattened (> 1) first.
         normalize: divide each row by its sum, for classification; False for regression.
+        used: members with a weight other than zero.
     """
 
     weights: Float64Array
     temperatures: Float64Array | None = None
     normalize: bool = True
+    used: tuple[int, ...] = field(init=False, repr=False)
     kind = "linear_pool"
 
     def __post_init__(self) -> None:
@@ -67,26 +69,19 @@ class LinearPool:
         if self.weights.ndim not in (1, 2):
             raise BundleError(f"linear pool: weights must have 1 or 2 axes, got {self.weights.ndim}")
         _check_temperatures(self.temperatures, self.n_members)
+        object.__setattr__(self, "used", _nonzero(self.weights))
 
     @property
     def n_members(self) -> int:
         """Members the pool was fitted on."""
         return len(self.weights)
 
-    @property
-    def used(self) -> tuple[int, ...]:
-        """Members with a weight other than zero."""
-        return _nonzero(self.weights)
-
     def __call__(self, scores: Float64Array) -> Float64Array:
         """Return the weighted sum over members; with `normalize`, rows that sum to zero become uniform."""
         used = list(self.used)
         tempered = _tempered(scores[used], None if self.temperatures is None else self.temperatures[used])
         weights = self.weights[used]
-        if weights.ndim == 1:
-            total = np.tensordot(weights, tempered, axes=1)
-        else:
-            total = np.einsum("mk,mnk->nk", weights, tempered)
+        total = _weighted_sum(weights, tempered) if weights.ndim == 1 else np.einsum("mk,mnk->nk", weights, tempered)
         return _normalized(total) if self.normalize else np.asarray(total)
 
     def to_json(self) -> dict[str, Any]:
@@ -109,12 +104,14 @@ class LogPool:
         bias: `(n_outputs,)` or None.
         temperatures: `(n_members,)` or None.
         clip: scores below it are raised to it before the logarithm.
+        used: members with a coefficient other than zero.
     """
 
     coefficients: Float64Array
     bias: Float64Array | None = None
     temperatures: Float64Array | None = None
     clip: float = 1e-7
+    used: tuple[int, ...] = field(init=False, repr=False)
     kind = "log_pool"
 
     def __post_init__(self) -> None:
@@ -127,16 +124,13 @@ class LogPool:
         if not 0 < self.clip < 1:
             raise BundleError(f"log pool: clip must lie between 0 and 1, got {self.clip}")
         _check_temperatures(self.temperatures, self.n_members)
+        by_member = self.coefficients if self.coefficients.ndim == 1 else np.moveaxis(self.coefficients, 1, 0)
+        object.__setattr__(self, "used", _nonzero(by_member))
 
     @property
     def n_members(self) -> int:
         """Members the pool was fitted on."""
         return int(self.coefficients.shape[0 if self.coefficients.ndim == 1 else 1])
-
-    @property
-    def used(self) -> tuple[int, ...]:
-        """Members with a coefficient other than zero."""
-        return _nonzero(self.coefficients if self.coefficients.ndim == 1 else np.moveaxis(self.coefficients, 1, 0))
 
     def __call__(self, scores: Float64Array) -> Float64Array:
         """Return probabilities `(n_rows, n_outputs)`."""
@@ -144,7 +138,7 @@ class LogPool:
         tempered = _tempered(scores[used], None if self.temperatures is None else self.temperatures[used])
         logs = np.log(np.maximum(tempered, self.clip))
         if self.coefficients.ndim == 1:
-            logits = np.tensordot(self.coefficients[used], logs, axes=1)
+            logits = _weighted_sum(self.coefficients[used], logs)
         else:
             logits = np.einsum("kmj,mnj->nk", self.coefficients[:, used], logs, optimize=True)
         return softmax(logits if self.bias is None else logits + self.bias)
@@ -162,25 +156,27 @@ class LogPool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeanPool:
-    """Arithmetic mean of the answers of several combiners over the same members."""
+    """Arithmetic mean of the answers of several combiners over the same members.
+
+    Attributes:
+        combiners: the parts.
+        used: members that any part uses.
+    """
 
     combiners: tuple[Combiner, ...]
+    used: tuple[int, ...] = field(init=False, repr=False)
     kind = "mean_pool"
 
     def __post_init__(self) -> None:
         """Refuse an empty mean and parts fitted on different members."""
         if len({c.n_members for c in self.combiners}) != 1:
             raise BundleError("mean pool: needs at least one combiner, all over the same members")
+        object.__setattr__(self, "used", tuple(sorted({i for part in self.combiners for i in part.used})))
 
     @property
     def n_members(self) -> int:
         """Members the parts were fitted on."""
         return self.combiners[0].n_members
-
-    @property
-    def used(self) -> tuple[int, ...]:
-        """Members that any part uses."""
-        return tuple(sorted({i for c in self.combiners for i in c.used}))
 
     def __call__(self, scores: Float64Array) -> Float64Array:
         """Return the mean of the parts' answers."""
@@ -238,6 +234,12 @@ def _tempered(scores: Float64Array, temperatures: Float64Array | None) -> Float6
     if temperatures is None:
         return scores
     return softmax(np.log(np.maximum(scores, _TINY)) / temperatures[:, None, None])
+
+
+def _weighted_sum(weights: Float64Array, scores: Float64Array) -> Float64Array:
+    """Return the sum over members `(n_rows, n_outputs)`; np.tensordot takes 20 us longer on one row."""
+    n_members, n_rows, n_outputs = scores.shape
+    return np.asarray(weights @ scores.reshape(n_members, n_rows * n_outputs)).reshape(n_rows, n_outputs)
 
 
 def _normalized(total: Float64Array) -> Float64Array:

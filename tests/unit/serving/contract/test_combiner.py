@@ -92,6 +92,12 @@ def test_a_regression_pool_is_not_normalised() -> None:
     np.testing.assert_allclose(LinearPool(np.array([0.5, 1.0]), normalize=False)(scores), [[7.0], [-2.0]])
 
 
+def test_a_pool_without_any_weight_answers_uniformly() -> None:
+    scores = softmax(np.zeros((2, 3, 4)))
+    np.testing.assert_allclose(LinearPool(np.zeros(2))(scores), np.full((3, 4), 0.25))
+    np.testing.assert_allclose(LogPool(np.zeros(2))(scores), np.full((3, 4), 0.25))
+
+
 def test_rows_without_any_probability_become_uniform() -> None:
     np.testing.assert_allclose(LinearPool(np.ones(1))(np.zeros((1, 1, 4))), [[0.25] * 4])
 
