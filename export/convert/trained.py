@@ -1,0 +1,103 @@
+"""What a converter module makes of a trained model, and all that the rest of export ever learns about it.
+
+A converter is one module with `read(model, rows, wish) -> Trained`; a new framework needs nothing else.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...serving.contract.bundle import Task
+from ...serving.contract.tensors import Array
+from ..member import Classes, ConversionError
+from ..parity import MAX_ROWS, Native
+from .graph import Finished
+from .rows import Rows
+
+Draft = Callable[[], Finished]
+"""Writes the model as one graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the caller knows and the model may not say.
+
+    Attributes:
+        task: classification or regression.
+        classes: labels in score order.
+        native: the trained model's own scores, for an ONNX file.
+        output: name of the graph output that holds the scores, for an ONNX file.
+    """
+
+    task: Task | None = None
+    classes: Classes | None = None
+    native: Native | None = None
+    output: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained model, ready to be written as a graph.
+
+    Attributes:
+        framework: what trained it.
+        version: the framework's version.
+        kind: the model's class.
+        task: what the scores are.
+        classes: labels as the model knows them, None where it only knows how many there are.
+        n_outputs: columns of the scores.
+        native: the model itself.
+        rows: real rows of the tensors that it takes, and no others.
+        drafts: ways to write it, the preferred one first; the first that keeps parity is taken.
+        thresholds: tensor name -> column -> values at which the model branches, ascending. Probed one by one.
+        allow_nan: whether it can take missing values, None to ask it.
+        max_rows: rows worth asking it about at most.
+    """
+
+    framework: str
+    version: str
+    kind: str
+    task: Task
+    classes: Classes | None
+    n_outputs: int
+    native: Native
+    rows: Rows
+    drafts: Sequence[Draft]
+    thresholds: Mapping[str, Mapping[int, Array]] = field(default_factory=dict)
+    allow_nan: bool | None = None
+    max_rows: int = MAX_ROWS
+
+
+def thresholds_of(rows: Rows, thresholds: Sequence[Array]) -> dict[str, dict[int, Array]]:
+    """Return the thresholds of each feature, in the order of the columns, under the tensor and column that feed it."""
+    out: dict[str, dict[int, Array]] = {}
+    for column, values in zip(rows.columns, thresholds, strict=True):
+        if len(values):
+            out.setdefault(column.tensor, {})[column.index] = values
+    return out
+
+
+def class_labels(labels: Array | Sequence[object]) -> Classes:
+    """Return a model's class labels as plain strings or integers.
+
+    Raises:
+        ConversionError: they are neither.
+    """
+    values = np.asarray(labels).tolist()
+    if all(isinstance(value, str) for value in values):
+        return tuple(values)
+    if all(isinstance(value, bool | int) or (isinstance(value, float) and value.is_integer()) for value in values):
+        return tuple(int(value) for value in values)
+    raise ConversionError(f"class labels must be strings or whole numbers, got {values[:5]}; pass classes=[...]")
+
+
+def adds_up(scores: Array) -> bool:
+    """Whether scores `(n_rows, n_outputs)` look like probabilities of several classes."""
+    return scores.shape[1] > 1 and bool((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-5))
+
+
+def probabilities(scores: Array) -> Array:
+    """Return native class probabilities with two axes; one column or axis is that of the second of two classes."""
+    columns = scores.reshape(len(scores), -1)
+    return np.concatenate([1 - columns, columns], axis=1) if columns.shape[1] == 1 else columns

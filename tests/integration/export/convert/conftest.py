@@ -1,0 +1,56 @@
+"""Small real data and the way a member is scored in serving."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from threadpoolctl import threadpool_limits
+from widedeep.export.member import Member
+from widedeep.serving.contract.tensors import Array, check_rows
+from widedeep.serving.engine import member as engine
+
+Data = tuple[Array, Array]
+Score = Callable[[Member, Mapping[str, Array]], Array]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Keep BLAS and OpenMP to one thread: on shared cores theirs wait for each other longer than these models train."""
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture(scope="session")
+def iris() -> Data:
+    """Three classes, 150 rows, 4 columns."""
+    rows, labels = load_iris(return_X_y=True)
+    return np.asarray(rows), np.asarray(labels)
+
+
+@pytest.fixture(scope="session")
+def cancer() -> Data:
+    """Two classes, 569 rows, 30 columns."""
+    rows, labels = load_breast_cancer(return_X_y=True)
+    return np.asarray(rows), np.asarray(labels)
+
+
+@pytest.fixture(scope="session")
+def diabetes() -> Data:
+    """A target between 25 and 346, 442 rows, 10 columns."""
+    rows, target = load_diabetes(return_X_y=True)
+    return np.asarray(rows), np.asarray(target)
+
+
+@pytest.fixture
+def score(tmp_path: Path) -> Score:
+    """Save a member, open it as the server does, check the rows against its inputs and return its scores."""
+
+    def scored(member: Member, rows: Mapping[str, Array]) -> Array:
+        check_rows(member.inputs, rows)
+        spec = member.spec("member")
+        member.save(tmp_path / spec.file)
+        return engine.Member(tmp_path, spec, member.inputs, member.n_outputs).run(rows)
+
+    return scored
