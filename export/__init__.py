@@ -1,0 +1,27 @@
+"""Everything that makes a bundle: converters, the parity gate, weight learning and assembly.
+
+    member = export.convert(model, rows)                                # one ONNX graph, parity proven
+    fitted = export.cross_fit(recipe, inputs, labels, folds)            # out-of-fold scores, the model of all rows
+    export.build(path, name=..., members=..., scores=..., target=..., rows=...)
+
+Heavy libraries are imported where they are used: importing this brings in no training library.
+"""
+
+from .build import Built, build
+from .convert import convert
+from .member import ConversionError, Member
+from .train import CrossFit, Recipe, cross_fit
+from .weights import Selection, learn
+
+__all__ = [
+    "Built",
+    "ConversionError",
+    "CrossFit",
+    "Member",
+    "Recipe",
+    "Selection",
+    "build",
+    "convert",
+    "cross_fit",
+    "learn",
+]

@@ -1,0 +1,223 @@
+"""Assembly: proven members and their held-out scores become a bundle on disk.
+
+Learns the combination, computes the golden rows under the serving options, writes everything atomically, then reads it
+back and predicts once, exactly as the server will. Trains nothing and converts nothing.
+"""
+
+import io
+import platform
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..serving.contract.bundle import Bundle, MemberSpec, Samples, write_bundle
+from ..serving.contract.tensors import Array, TensorSpec, check_rows
+from ..serving.engine import member as engine
+from ..serving.engine.ensemble import Ensemble
+from ..serving.engine.outputs import outputs_of
+from .member import ConversionError, Member
+from .weights import Learner, Selection, learn
+
+HELD_OUT_FILE = "held_out.npz"
+"""Evidence: `target` and `scores/<member>`, the rows on which the combination was learned and chosen."""
+
+Classes = tuple[str, ...] | tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A bundle and how it came about.
+
+    Attributes:
+        path: the bundle's folder.
+        bundle: its description, as read back.
+        selection: every combiner tried, their held-out metrics and the choice.
+    """
+
+    path: Path
+    bundle: Bundle
+    selection: Selection
+
+
+def build(
+    path: str | Path,
+    *,
+    name: str,
+    members: Mapping[str, Member],
+    scores: Mapping[str, Array],
+    target: Array | Sequence[object],
+    rows: Mapping[str, Array],
+    classes: Sequence[str] | Sequence[int] | None = None,
+    learners: Sequence[Learner] | None = None,
+    seed: int = 0,
+    n_folds: int = 5,
+    golden_rows: int = 8,
+    on_learner: Callable[[str], None] = lambda _: None,
+) -> Built:
+    """Learn how to combine the members and write the bundle.
+
+    Args:
+        path: the bundle's folder; what stands there is replaced. In a repository it is `<model>/<version>`.
+        name: the served name by default.
+        members: name -> what `convert` returned, in the order in which the combiner takes their scores.
+        scores: member name -> scores `(n_rows, n_outputs)` of rows that the member was not trained on: out-of-fold
+            (see `cross_fit`) or held-out ones. On training rows the weights would reward overfitting.
+        target: the truth of the same rows: class labels `(n_rows,)` as served, or their numbers from 0 where labels are
+            text; or values `(n_rows,)` or `(n_rows, n_outputs)`.
+        rows: input name -> real rows of the inputs that the members take, at least one; `golden_rows` of them, evenly
+            spaced, go into the bundle with the exact answers. They need not be the rows of `scores`.
+        classes: labels to serve, in score order, where the members only know the numbers 0 to n_outputs - 1.
+        learners: weight learners to choose from, all by default.
+        seed: of the folds and of the learners that draw at random.
+        n_folds: folds of the cross-validation that chooses among the learners.
+        golden_rows: golden rows to keep, at least 1.
+        on_learner: called with a learner's name before it is tried, for progress.
+
+    Raises:
+        ConversionError: members contradict each other in task, outputs, classes or an input's declaration.
+        InvalidInput: `rows` lacks an input or does not fit one.
+        ValueError: scores or target do not fit the members.
+        BundleError: the written bundle does not answer as its members did.
+    """
+    path = Path(path)
+    if not members:
+        raise ConversionError("a bundle needs at least one member; `members` is empty")
+    if scores.keys() != members.keys():
+        raise ValueError(f"scores are of {sorted(scores)}, members are {sorted(members)}; expected the same names")
+    first = _agreed(members)
+    labels = _labels(first, classes)
+    inputs = merged_inputs(members)
+    golden = _golden(inputs, rows, golden_rows)
+    truth = class_indices(target, labels) if first.task == "classification" else np.asarray(target, np.float64)
+    ordered = {member: np.asarray(scores[member], np.float64) for member in members}
+    selection = learn(
+        ordered, truth, task=first.task, learners=learners, seed=seed, n_folds=n_folds, on_learner=on_learner
+    )
+    bundle = Bundle(
+        name=name,
+        task=first.task,
+        inputs=inputs,
+        classes=labels,
+        n_outputs=first.n_outputs,
+        members=tuple(member.spec(member_name) for member_name, member in members.items()),
+        combiner=selection.combiner,
+        selection=selection.to_json(),
+        created_by=_versions(),
+    )
+    graphs = {member_name: member.graph for member_name, member in members.items()}
+    samples = Samples(golden, outputs_of(bundle, _run(bundle, graphs, golden)))
+    written = write_bundle(path, bundle, graphs, samples, {HELD_OUT_FILE: _held_out(truth, ordered)})
+    Ensemble.load(path)
+    return Built(path, written, selection)
+
+
+def merged_inputs(members: Mapping[str, Member]) -> tuple[TensorSpec, ...]:
+    """Return the bundle's inputs: the union of the members', in order of first use.
+
+    Where two members share an input, NaN is legal only if both can take it, a value is a known category if any knows
+    it, and feature names may be missing on one side.
+
+    Raises:
+        ConversionError: two members declare an input of one name differently.
+    """
+    merged: dict[str, tuple[str, TensorSpec]] = {}
+    for name, member in members.items():
+        for spec in member.inputs:
+            owner, known = merged.get(spec.name, (name, spec))
+            if (known.datatype, known.shape) != (spec.datatype, spec.shape) or (
+                known.feature_names and spec.feature_names and known.feature_names != spec.feature_names
+            ):
+                raise ConversionError(
+                    f"input {spec.name!r}: member {owner!r} takes {_described(known)}, member {name!r} takes "
+                    f"{_described(spec)}; convert both from the same rows, or give the inputs different names"
+                )
+            merged[spec.name] = (
+                owner,
+                replace(
+                    known,
+                    feature_names=known.feature_names or spec.feature_names,
+                    categories=tuple(dict.fromkeys((*known.categories, *spec.categories))),
+                    allow_nan=known.allow_nan and spec.allow_nan,
+                ),
+            )
+    return tuple(spec for _, spec in merged.values())
+
+
+def class_indices(target: Array | Sequence[object], classes: Classes) -> npt.NDArray[np.int64]:
+    """Return each label's place in `classes`, `(n_rows,)`; where classes are text, whole numbers are places already.
+
+    Raises:
+        ValueError: a label is not among the classes.
+    """
+    labels = np.asarray(target)
+    is_place = labels.dtype.kind in "iu" and isinstance(classes[0], str)
+    places = {label: i for i, label in enumerate(range(len(classes)) if is_place else classes)}
+    try:
+        return np.array([places[label] for label in labels.tolist()], np.int64)
+    except KeyError as error:
+        raise ValueError(f"target holds the label {error.args[0]!r}; expected one of {list(places)}") from None
+
+
+def _agreed(members: Mapping[str, Member]) -> Member:
+    """Return the first member after checking that all others answer the same kind of scores."""
+    first_name, first = next(iter(members.items()))
+    for name, member in members.items():
+        for what in ("task", "n_outputs", "classes"):
+            ours, theirs = getattr(first, what), getattr(member, what)
+            if ours != theirs:
+                raise ConversionError(
+                    f"{what}: member {first_name!r} has {ours!r}, member {name!r} has {theirs!r}; all must agree"
+                )
+    return first
+
+
+def _labels(member: Member, classes: Sequence[str] | Sequence[int] | None) -> Classes:
+    if classes is None or tuple(classes) == member.classes:
+        return member.classes
+    if len(classes) != member.n_outputs or member.task != "classification":
+        raise ConversionError(f"{len(classes)} classes given for a {member.task} with {member.n_outputs} outputs")
+    if member.classes != tuple(range(member.n_outputs)):
+        raise ConversionError(f"the members' classes are {list(member.classes)}, given are {list(classes)}")
+    return tuple(classes)  # type: ignore[return-value]  # Bundle checks that they are all of one kind
+
+
+def _golden(inputs: Sequence[TensorSpec], rows: Mapping[str, Array], golden_rows: int) -> dict[str, Array]:
+    taken = {spec.name: np.asarray(rows[spec.name]) for spec in inputs if spec.name in rows}
+    n_rows = check_rows(inputs, taken)
+    index = np.unique(np.linspace(0, n_rows - 1, max(1, golden_rows)).round().astype(np.int64))
+    return {name: array[index] for name, array in taken.items()}
+
+
+def _run(bundle: Bundle, graphs: Mapping[str, bytes], rows: Mapping[str, Array]) -> npt.NDArray[np.float64]:
+    """Return member scores `(n_members, n_rows, n_outputs)`, computed as the server does."""
+
+    def score(spec: MemberSpec, folder: Path) -> Array:
+        file = folder / spec.file
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(graphs[spec.name])
+        return engine.Member(folder, spec, bundle.inputs, bundle.n_outputs).run(rows)
+
+    with tempfile.TemporaryDirectory() as folder:
+        return np.array([score(spec, Path(folder)) for spec in bundle.members], np.float64)
+
+
+def _held_out(target: Array, scores: Mapping[str, Array]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, target=target, **{f"scores/{name}": array for name, array in scores.items()})
+    return buffer.getvalue()
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {
+        library: version(library) for library in ("widedeep", "numpy", "onnx", "onnxruntime")
+    }
+
+
+def _described(spec: TensorSpec) -> str:
+    features = f" of features {', '.join(spec.feature_names[:4])} ..." if spec.feature_names else ""
+    return f"{spec.datatype} {list(spec.shape)}{features}"
