@@ -1,0 +1,1 @@
+"""The demo: real data, four members, one proven bundle, served and called."""

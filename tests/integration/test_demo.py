@@ -1,0 +1,48 @@
+"""The whole way, as `make demo` goes it; the answers are checked with the bundle and the results that it leaves."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from widedeep.export.demo.run import run_demo
+from widedeep.serving.contract.bundle import read_bundle
+
+pytestmark = [
+    pytest.mark.slow,
+    # TensorFlow and Keras, on their own use of numpy and of each other.
+    pytest.mark.filterwarnings("default:::(tensorflow|keras|numpy).*"),
+]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Any]]:
+    """The demo's folder and its results."""
+    output = tmp_path_factory.mktemp("demo")
+    return output, run_demo(output, port=0, seed=0, fresh=False, console=Console(quiet=True))
+
+
+def test_the_learned_ensemble_is_at_least_as_good_as_the_best_member(demo: tuple[Path, Mapping[str, Any]]) -> None:
+    _, results = demo
+    best = min(metrics["log_loss"] for metrics in results["members"].values())
+    assert results["combiners"][results["chosen"]]["log_loss"] <= best
+
+
+def test_the_results_are_on_disk_for_every_member_and_combiner(demo: tuple[Path, Mapping[str, Any]]) -> None:
+    output, results = demo
+    assert json.loads((output / "results.json").read_text()) == results
+    bundle = read_bundle(output / "digits" / "1")
+    assert list(results["members"]) == [member.name for member in bundle.members]
+    assert set(results["combiners"]) == set(bundle.selection["results"])
+    for metrics in (*results["members"].values(), *results["combiners"].values()):
+        assert set(metrics) == {"log_loss", "accuracy"}
+        assert metrics["accuracy"] > 0.9
+
+
+def test_a_second_run_reuses_the_bundle(demo: tuple[Path, Mapping[str, Any]]) -> None:
+    output, results = demo
+    before = (output / "digits" / "1" / "bundle.json").stat().st_mtime_ns
+    assert run_demo(output, port=0, seed=0, fresh=False, console=Console(quiet=True)) == results
+    assert (output / "digits" / "1" / "bundle.json").stat().st_mtime_ns == before
