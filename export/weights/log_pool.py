@@ -14,8 +14,9 @@ from ...serving.contract.combiner import Float64Array, LogPool
 from ...serving.contract.tensors import Array
 from .held_out import HeldOut
 
-# Lower probabilities are raised to it, so that one member's confident mistake cannot drown the others. Measured over 10
-# data sets x 3 splits: 1e-3 loses 1 % of log loss to it, 1e-2 3 %; lower than 1e-5 gains nothing.
+# Lower probabilities are raised to it, so that one member's confident mistake cannot drown the others. Measured over 9
+# data sets x 3 splits, geometric mean of log loss against the best single member: 1e-2 -27.7 %, 1e-3 -31.6 %,
+# 1e-5 -32.8 %, 1e-7 the same.
 LOG_CLIP = 1e-5
 _NEGLIGIBLE = 1e-5
 _MAX_ITERATIONS = 300
