@@ -61,7 +61,9 @@ def serve(argv: Sequence[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("path", type=Path, help="a bundle, or a repository of <model>/<version>/ folders")
-    parser.add_argument("--config", type=Path, default=os.environ.get(CONFIG_VARIABLE), help="TOML file of settings")
+    parser.add_argument(
+        "--config", type=Path, default=os.environ.get(CONFIG_VARIABLE) or None, help="TOML file of settings"
+    )
     ServeSettings.add_flags(parser)
     flags = vars(parser.parse_args(argv))
     path, config = flags.pop("path"), flags.pop("config")
@@ -124,7 +126,7 @@ def inspect(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     bundle = read_bundle(arguments.bundle)
     if arguments.json:
-        described = json.loads((arguments.bundle / BUNDLE_FILE).read_text())
+        described = json.loads((arguments.bundle / BUNDLE_FILE).read_bytes())
         print(json.dumps({**described, "digest": bundle.digest}, indent=2))
     else:
         print(describe_bundle(bundle))

@@ -5,11 +5,18 @@ from typing import Any
 
 from .contract.bundle import Bundle, MemberSpec
 from .contract.combiner import Combiner, LinearPool, LogPool, MeanPool
+from .contract.errors import BundleError
 from .contract.tensors import TensorSpec
 
 
 def describe_bundle(bundle: Bundle) -> str:
-    """Return a readable account of inputs, members, certificates, weights and held-out metrics."""
+    """Return a readable account of inputs, members, certificates, weights and held-out metrics.
+
+    Characters that would steer a terminal are shown as "?".
+
+    Raises:
+        BundleError: what is said of the selection has another form than learning the weights gives it.
+    """
     chosen = bundle.selection.get("chosen", bundle.combiner.kind)
     sections = {
         "Inputs": _table(("name", "datatype", "shape", "NaN", "features"), map(_input_row, bundle.inputs)),
@@ -26,17 +33,21 @@ def describe_bundle(bundle: Bundle) -> str:
         head.append(f"classes {_shortened(bundle.classes)}")
     if bundle.created_by:
         head.append("created by " + ", ".join(f"{library} {version}" for library, version in bundle.created_by.items()))
-    return "\n".join([*head, *(f"\n{title}\n{text}" for title, text in sections.items())])
+    text = "\n".join([*head, *(f"\n{title}\n{text}" for title, text in sections.items())])
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
 
 
 def _selection_sections(selection: Mapping[str, Any]) -> dict[str, str]:
     """Return title -> text of what learning the weights left behind, as far as it is there."""
     sections = {}
-    for title, key in (("Members on held-out rows", "members"), ("Combiners on held-out rows", "results")):
-        if metrics := selection.get(key):
-            sections[title] = _metrics(metrics)
-    for key, matrix in selection.get("diversity", {}).items():
-        sections[f"{_words(key).capitalize()} of members on held-out rows"] = _matrix(matrix)
+    try:
+        for title, key in (("Members on held-out rows", "members"), ("Combiners on held-out rows", "results")):
+            if metrics := selection.get(key):
+                sections[title] = _metrics(metrics)
+        for key, matrix in selection.get("diversity", {}).items():
+            sections[f"{_words(key).capitalize()} of members on held-out rows"] = _matrix(matrix)
+    except (AttributeError, TypeError) as error:
+        raise BundleError(f"selection: expected tables of numbers by name: {error}") from error
     if reason := selection.get("reason"):
         sections["Why this combiner"] = str(reason)
     return sections

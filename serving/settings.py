@@ -29,6 +29,8 @@ CONFIG_VARIABLE = "WIDEDEEP_CONFIG"
 _MIB = 1 << 20
 _INT32_MAX = (1 << 31) - 1
 """gRPC options and the protocol's `max_batch_size` are 32 bits wide."""
+_HOUR_S = 3600
+"""Longer waits are mistakes; clocks overflow at some of them."""
 
 
 def _pairs(value: object) -> object:
@@ -67,7 +69,9 @@ class ServeSettings(BaseSettings):
         description="name to serve one bundle under (default: the model folder or bundle.json)",
     )
     max_batch_rows: int = Field(256, ge=1, description="rows executed together at most; longer requests are split")
-    max_queue_delay_us: int = Field(0, ge=0, description="microseconds that a batch waits for more rows")
+    max_queue_delay_us: int = Field(
+        0, ge=0, le=_HOUR_S * 1_000_000, description="microseconds that a batch waits for more rows"
+    )
     max_queue_rows: int = Field(65536, ge=1, description="rows that may wait for a model before calls are refused")
     max_queue_calls: int = Field(1024, ge=0, description="calls that may wait for a handler before calls are refused")
     max_request_rows: int = Field(1 << 20, ge=1, le=_INT32_MAX, description="rows of one request at most")
@@ -86,10 +90,14 @@ class ServeSettings(BaseSettings):
     provider_fallback: bool = Field(default=False, description="use CPU, with a warning, where a provider is missing")
     allow_model_control: bool = Field(default=False, description="allow RepositoryModelLoad and RepositoryModelUnload")
     drain_wait_s: float = Field(
-        1.0, ge=0, allow_inf_nan=False, description="seconds between turning not ready and refusing new calls"
+        1.0,
+        ge=0,
+        le=_HOUR_S,
+        allow_inf_nan=False,
+        description="seconds between turning not ready and refusing new calls",
     )
     grace_s: float = Field(
-        30.0, ge=0, allow_inf_nan=False, description="seconds that calls in flight may take when stopping"
+        30.0, ge=0, le=_HOUR_S, allow_inf_nan=False, description="seconds that calls in flight may take when stopping"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line shown")
 

@@ -4,6 +4,7 @@ pandas and pyarrow are recognised by the classes of what is passed in and never 
 without them.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -54,10 +55,11 @@ def _columns(specs: Sequence[TensorSpec], data: Data, wanted: Collection[str]) -
 
 def _once(names: Sequence[str], columns: Iterable[Any], wanted: Collection[str]) -> Iterator[tuple[str, Any]]:
     """Yield the wanted columns with their names, each of which must be there once at most."""
+    times = Counter(names)
     for name, column in zip(names, columns, strict=True):
         if name in wanted:
-            if (times := names.count(name)) > 1:
-                raise InvalidInput(f"column {name!r} is there {times} times; expected it once")
+            if times[name] > 1:
+                raise InvalidInput(f"column {name!r} is there {times[name]} times; expected it once")
             yield name, column
 
 

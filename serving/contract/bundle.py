@@ -36,6 +36,8 @@ EVIDENCE_FOLDER = "evidence"
 Task = Literal["classification", "regression"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_MAX_OUTPUTS = 1 << 20
+"""More than a model has; arrays of this width are made before any graph is seen."""
 _HASH_BLOCK_BYTES = 1 << 20
 
 
@@ -130,6 +132,9 @@ class Bundle:
             raise BundleError(f"bundle name {self.name!r}: expected {_NAME.pattern}")
         if self.task not in get_args(Task):
             raise BundleError(f"task {self.task!r}: expected one of {', '.join(get_args(Task))}")
+        least = 2 if self.task == "classification" else 1
+        if not least <= self.n_outputs <= _MAX_OUTPUTS:
+            raise BundleError(f"{self.task} with {self.n_outputs} outputs: expected {least} to {_MAX_OUTPUTS}")
         _unique("input", [spec.name for spec in self.inputs])
         _unique("member", [member.name for member in self.members])
         declared = {spec.name for spec in self.inputs}
@@ -207,7 +212,7 @@ class Bundle:
                 samples_sha256=str(data["samples"]["sha256"]),
                 digest=digest,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise BundleError(f"{BUNDLE_FILE}: {type(error).__name__}: {error}") from error
 
 
@@ -232,13 +237,13 @@ def read_bundle(path: Path) -> Bundle:
     Raises:
         BundleError: not a bundle, a newer format, or a file missing, unlisted, linked or changed; names the file.
     """
-    try:
-        text = (path / BUNDLE_FILE).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise BundleError(f"{path} is not a bundle: it has no {BUNDLE_FILE}") from None
+    if not (path / BUNDLE_FILE).is_file():
+        raise BundleError(f"{path} is not a bundle: it has no {BUNDLE_FILE}")
+    text = (path / BUNDLE_FILE).read_bytes()
     try:
         data = json.loads(text)
-    except ValueError as error:
+        json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair would fail in every answer that holds it
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path / BUNDLE_FILE} is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise BundleError(f"{path / BUNDLE_FILE}: expected a JSON object")
@@ -256,18 +261,23 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def read_samples(path: Path) -> Samples:
-    """Read `samples.npz` of the bundle at `path`; strings come back as object arrays of `str`."""
+    """Read `samples.npz` of the bundle at `path`; strings come back as object arrays of `str`.
+
+    Raises:
+        BundleError: the file is no archive of plain arrays under the expected keys.
+    """
     inputs: dict[str, Array] = {}
     outputs: dict[str, Array] = {}
     try:
-        with np.load(path / SAMPLES_FILE, allow_pickle=False) as archive:
+        # Opened here, for numpy leaves a file open that is no archive.
+        with (path / SAMPLES_FILE).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for key in archive.files:
                 side, _, name = key.partition("/")
                 array = archive[key]
                 target = {"inputs": inputs, "outputs": outputs}[side]
                 target[name] = array.astype(object) if array.dtype.kind == "U" else array
-    except (OSError, ValueError, KeyError) as error:
-        raise BundleError(f"{path / SAMPLES_FILE} cannot be read: {error}") from error
+    except Exception as error:  # numpy, zipfile and zlib each have their own for bytes that are no archive
+        raise BundleError(f"{path / SAMPLES_FILE} cannot be read: {type(error).__name__}: {error}") from error
     return Samples(inputs, outputs)
 
 
@@ -368,6 +378,8 @@ def _files(path: Path) -> Iterator[str]:
             if (Path(folder) / name).is_symlink():
                 raise BundleError(f"{Path(folder) / name} is a symlink; a bundle holds plain files only")
         for name in files:
+            if not (Path(folder) / name).is_file():
+                raise BundleError(f"{Path(folder) / name} is no plain file")  # a pipe would be read for ever
             yield (Path(folder) / name).relative_to(path).as_posix()
 
 
@@ -382,9 +394,9 @@ def _sha256(path: Path) -> str:
 def _classes(values: list[Any]) -> tuple[str, ...] | tuple[int, ...]:
     if all(isinstance(value, str) for value in values):
         return tuple(values)
-    if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+    if all(isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63 for value in values):
         return tuple(values)
-    raise BundleError("classes must be all strings or all integers")
+    raise BundleError("classes must be all strings or all integers of 64 bits")
 
 
 def _unique(kind: str, names: list[str]) -> None:

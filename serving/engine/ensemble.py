@@ -10,7 +10,7 @@ import numpy as np
 
 from ..contract.bundle import SAMPLES_FILE, Bundle, Samples, read_bundle, read_samples
 from ..contract.certificate import tolerance_of
-from ..contract.errors import BundleError, ConfigurationError, ExecutionError, InvalidInput, WidedeepError
+from ..contract.errors import BundleError, ExecutionError, InvalidInput, WidedeepError
 from ..contract.tensors import Array, check_rows
 from .member import Member
 from .outputs import all_outputs, members_for, outputs_of
@@ -50,13 +50,14 @@ class Ensemble:
         Args:
             path: the bundle's folder.
             pool: threads to share with other ensembles; by default its own, as many as cores.
-            providers: member name -> execution providers; the key "" is for every member not named. CPU by default.
+            providers: member name -> execution providers; the key "" is for every member not named, and names of
+                other bundles' members are passed over. CPU by default.
             fallback: use CPU where a provider is missing or cannot start, instead of refusing.
             clock: seconds, monotonic; times the runs that choose each member's plan.
 
         Raises:
             BundleError: a file is missing or changed, a graph does not load or fit, or a golden output differs.
-            ConfigurationError: a provider is not to be had, or `providers` names an unknown member.
+            ConfigurationError: a provider is not to be had.
         """
         bundle = read_bundle(path)
         samples = read_samples(path)
@@ -130,6 +131,8 @@ class Ensemble:
             raise BundleError(f"golden rows cannot be scored: {error}") from error
         if samples.outputs.keys() != actual.keys():
             raise BundleError(f"samples hold the outputs {sorted(samples.outputs)}, the bundle has {sorted(actual)}")
+        for name, expected in samples.outputs.items():
+            _check_comparable(name, expected, actual[name])
         tolerances = {
             f"scores/{m.spec.name}": tolerance_of(m.spec.certificate.tolerance, m.provider) for m in self.members
         }
@@ -149,10 +152,10 @@ class Ensemble:
 
 
 def _providers(bundle: Bundle, wanted: Mapping[str, Sequence[str]], *, fallback: bool) -> dict[str, tuple[str, ...]]:
-    names = [member.name for member in bundle.members]
-    if unknown := [name for name in wanted if name and name not in names]:
-        raise ConfigurationError(f"providers for unknown member {unknown[0]!r}; bundle {bundle.name!r} has {names}")
-    return {name: resolve_providers(wanted.get(name, wanted.get("", (CPU,))), fallback=fallback) for name in names}
+    return {
+        member.name: resolve_providers(wanted.get(member.name, wanted.get("", (CPU,))), fallback=fallback)
+        for member in bundle.members
+    }
 
 
 def _profile(member: Member, inputs: Mapping[str, Array], clock: Callable[[], float]) -> Plan:
@@ -174,9 +177,15 @@ def _profile(member: Member, inputs: Mapping[str, Array], clock: Callable[[], fl
     return plan if member.provider == CPU else Plan(None, plan.call_s, plan.row_s)
 
 
+def _check_comparable(name: str, expected: Array, actual: Array) -> None:
+    if expected.shape != actual.shape or expected.dtype.kind != actual.dtype.kind:
+        raise BundleError(
+            f"golden output {name!r}: expected {actual.dtype} of shape {list(actual.shape)}, the samples hold "
+            f"{expected.dtype} of shape {list(expected.shape)}"
+        )
+
+
 def _difference(expected: Array, actual: Array) -> float:
-    if expected.shape != actual.shape:
-        raise BundleError(f"golden output of shape {list(expected.shape)} is now {list(actual.shape)}")
     wide = expected.astype(np.float64)
     return float(np.max(np.abs(wide - actual) / np.maximum(1.0, np.abs(wide))))
 

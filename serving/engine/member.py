@@ -16,6 +16,8 @@ _ORT_TYPES = {
     DataType.BYTES: "tensor(string)",
 } | {t: f"tensor({t.lower()})" for t in DataType if t.startswith(("INT", "UINT"))}
 
+_SCORE_TYPES = ("tensor(float)", "tensor(double)")
+
 
 class Member:
     """A loaded member. Immutable; `run` may be called from any number of threads at once."""
@@ -88,3 +90,7 @@ class Member:
                 )
         if len(outputs := self._session.get_outputs()) != 1:
             raise BundleError(f"member {name!r}: expected one output, its graph has {[o.name for o in outputs]}")
+        if outputs[0].type not in _SCORE_TYPES:
+            raise BundleError(
+                f"member {name!r}: expected scores of {' or '.join(_SCORE_TYPES)}, its graph answers {outputs[0].type}"
+            )

@@ -17,7 +17,6 @@ from .statistics import BatchTimes, Counters, Duration
 
 PLATFORM = "ensemble"
 MEMBER_PLATFORM = "onnxruntime_onnx"
-_INT32_MAX = (1 << 31) - 1
 
 
 def member_name(model: str, member: MemberSpec) -> str:
@@ -105,7 +104,7 @@ def _config(
     """Return the common part; `max_batch_size` is what one request may carry, since longer ones are split."""
     return m.ModelConfig(
         name=name,
-        max_batch_size=min(servable.max_request_rows, _INT32_MAX),
+        max_batch_size=servable.max_request_rows,
         input=[m.ModelInput(name=s.name, data_type=_config_type(s), dims=s.row_shape) for s in inputs],
         output=[m.ModelOutput(name=s.name, data_type=_config_type(s), dims=s.row_shape) for s in outputs],
     )

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from grpc_health.v1.health_pb2 import DESCRIPTOR, HealthCheckRequest, HealthCheckResponse
 
-from .transport import on_threads
+from ..contract.errors import NotFound
+from .transport import abort, on_threads
 
 HEALTH_SERVICE = str(DESCRIPTOR.services_by_name["Health"].full_name)
 
@@ -75,7 +76,7 @@ class Health:
 
     def _check(self, request: HealthCheckRequest, context: grpc.ServicerContext) -> HealthCheckResponse:
         if request.service not in self._services:
-            context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service {request.service!r}")
+            abort(context, NotFound(f"unknown service {request.service!r}"))
         return self._response(request.service)
 
     def _watch(self, request: HealthCheckRequest, context: grpc.ServicerContext, send: Send) -> None:

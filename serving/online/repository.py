@@ -8,6 +8,7 @@ has accepted, then goes.
 """
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from ..contract.errors import BundleError, ConfigurationError, NotFound, NotRead
 from .servable import Servable
 
 _LOG = logging.getLogger(__name__)
+
+_VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 class State(StrEnum):
@@ -136,6 +139,10 @@ class Repository:
         ready = self._ready
         return [ready[name][version] for name in sorted(ready) for version in sorted(ready[name])]
 
+    def versions(self, name: str) -> list[Servable]:
+        """Return a model's ready servables, the oldest version first."""
+        return [servable for _, servable in sorted(self._ready.get(name, {}).items())]
+
     def index(self) -> list[Entry]:
         """Return all versions seen on disk, with their states."""
         return [entry for _, entry in sorted(self._index.items())]
@@ -164,7 +171,7 @@ class Repository:
         with self._changing:
             if name not in self.names():
                 raise NotFound(f"unknown model {name!r}; this server has {', '.join(map(repr, self.names()))}")
-            self._retire([servable for servable in self.servables() if servable.name == name], "unloaded")
+            self._retire(self.versions(name), "unloaded")
 
     def close(self) -> None:
         """Answer what has been accepted and let go of every servable."""
@@ -261,5 +268,5 @@ def _versions(folder: Path) -> dict[int, Path]:
 
 
 def _version(text: str) -> int | None:
-    """Return the version that `text` spells canonically (`1`, not `01`), else None."""
-    return int(text) if text.isascii() and text.isdigit() and str(int(text)) == text else None
+    """Return the version that `text` spells canonically (`1`, not `01`) in at most 64 bits, else None."""
+    return int(text) if _VERSION.fullmatch(text) else None

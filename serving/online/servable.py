@@ -21,7 +21,7 @@ class Servable:
     Attributes:
         outputs: those answered when a request names none.
         all_outputs: those, then each member's scores.
-        class_names: in score order; empty where the classes are numbers or there are none.
+        class_names: in score order, numbers spelled out; empty where there are no classes.
     """
 
     def __init__(
@@ -31,12 +31,11 @@ class Servable:
         self.name = name
         self.version = version
         self.ensemble = ensemble
-        self.max_batch_rows = policy.max_batch_rows
         self.max_request_rows = max_request_rows
         bundle = ensemble.bundle
         self.outputs = bundle.outputs
         self.all_outputs = (*bundle.outputs, *bundle.score_outputs)
-        self.class_names = tuple(label for label in bundle.classes if isinstance(label, str))
+        self.class_names = tuple(map(str, bundle.classes))
         self.statistics = Statistics(len(ensemble.members))
         self._batcher = Batcher(ensemble, policy, self.statistics, name=f"{name}-{version}")
         self._batcher.start()

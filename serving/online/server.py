@@ -63,11 +63,12 @@ class Server:
         """Load every model, then listen, then turn ready.
 
         Raises:
-            ConfigurationError: the port is taken, nothing to serve, or a provider is missing.
+            ConfigurationError: the port is taken, nothing to serve, a provider is missing or meant for no member here.
             BundleError: a bundle is damaged or fails its golden check.
         """
         check_installation()
         self.repository.start()
+        self._check_providers()
         limit = self._settings.max_message_bytes
         server = grpc.server(
             self._infer_pool,
@@ -119,6 +120,15 @@ class Server:
         self._handlers.close()
         self._infer_pool.shutdown(wait=False)
         self._pool.close()
+
+    def _check_providers(self) -> None:
+        """Refuse providers for a member that no model has: the name must be misspelt."""
+        names = {member.spec.name for servable in self.repository.servables() for member in servable.ensemble.members}
+        if unknown := self._settings.providers.keys() - names - {""}:
+            raise ConfigurationError(
+                f"providers for unknown member {min(unknown)!r}; the models served have "
+                f"{', '.join(map(repr, sorted(names)))}"
+            )
 
     def _open_servable(self, name: str, version: int, path: Path) -> Servable:
         settings = self._settings

@@ -83,6 +83,9 @@ class Servicer:
         self._repository = repository
         self._allow_model_control = allow_model_control
         self._is_ready = is_ready
+        self._server_metadata = m.ServerMetadataResponse(
+            name=SERVER_NAME, version=distribution_version("widedeep"), extensions=EXTENSIONS
+        )
 
     def server_live(self, _: m.ServerLiveRequest) -> m.ServerLiveResponse:
         """Answer that the process lives."""
@@ -102,16 +105,14 @@ class Servicer:
 
     def server_metadata(self, _: m.ServerMetadataRequest) -> m.ServerMetadataResponse:
         """Answer the server's name, version and the protocol extensions it has."""
-        return m.ServerMetadataResponse(
-            name=SERVER_NAME, version=distribution_version("widedeep"), extensions=EXTENSIONS
-        )
+        return self._server_metadata
 
     def model_metadata(self, request: m.ModelMetadataRequest) -> m.ModelMetadataResponse:
         """Answer inputs and outputs of a model."""
         servable, member = self._servable(request.name, request.version)
         if member:
             raise NotFound(f"{request.name!r} is a member: its metadata is part of model {servable.name!r}")
-        versions = [str(s.version) for s in self._repository.servables() if s.name == request.name]
+        versions = [str(s.version) for s in self._repository.versions(servable.name)]
         return describe.model_metadata(servable, versions)
 
     def model_config(self, request: m.ModelConfigRequest) -> m.ModelConfigResponse:
@@ -119,15 +120,17 @@ class Servicer:
         return describe.model_config(*self._servable(request.name, request.version))
 
     def model_statistics(self, request: m.ModelStatisticsRequest) -> m.ModelStatisticsResponse:
-        """Answer the counters of one model (its members follow), of one member, or of all models."""
+        """Answer the counters of one model (its members follow), of one member, or of all models.
+
+        Unlike elsewhere, no version means all of them.
+        """
         if not request.name:
-            found = [entry for s in self._repository.servables() for entry in describe.model_statistics(s)]
-            return m.ModelStatisticsResponse(model_stats=found)
+            found = self._repository.servables()
+            return m.ModelStatisticsResponse(model_stats=[e for s in found for e in describe.model_statistics(s)])
         servable, member = self._servable(request.name, request.version)
-        entries = describe.model_statistics(servable)
-        if member:
-            entries = [entries[1 + describe.member_index(servable, member)]]
-        return m.ModelStatisticsResponse(model_stats=entries)
+        found = [servable] if request.version else self._repository.versions(servable.name)
+        entries = [entry for s in found for entry in describe.model_statistics(s)]
+        return m.ModelStatisticsResponse(model_stats=[e for e in entries if not member or e.name == request.name])
 
     def repository_index(self, request: m.RepositoryIndexRequest) -> m.RepositoryIndexResponse:
         """Answer every version on disk with its state and, where it is not ready, the reason."""

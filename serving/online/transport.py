@@ -10,11 +10,14 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from ..contract.errors import InvalidInput, WidedeepError
+from ..protocol.codec import FOREVER_S
 from ..protocol.statuses import status_of
 
 _LOG = logging.getLogger(__name__)
 
-_FOREVER_S = 1e6
+_MAX_MESSAGE_BYTES = 2000
+"""A status travels percent-encoded, which triples it at worst, in metadata, of which peers take 8 KiB as a rule: a
+longer message would turn the call into another error altogether."""
 
 MessageType = TypeVar("MessageType", bound=Message)
 
@@ -76,7 +79,7 @@ def parsed(message_class: type[MessageType], data: bytes) -> MessageType:
 def time_left_s(context: grpc.ServicerContext) -> float | None:
     """Return seconds until the caller's deadline; grpcio says infinitely many or None for a call without one."""
     left_s = context.time_remaining()
-    return None if left_s is None or left_s > _FOREVER_S else left_s
+    return None if left_s is None or left_s > FOREVER_S else left_s
 
 
 def abort(context: grpc.ServicerContext, error: Exception) -> NoReturn:
@@ -86,8 +89,18 @@ def abort(context: grpc.ServicerContext, error: Exception) -> NoReturn:
 
 
 def status_and_message(error: Exception) -> tuple[grpc.StatusCode, str]:
-    """Return what the caller is told; an unexpected error is logged in full and told as nothing but INTERNAL."""
+    """Return what the caller is told; an unexpected error is logged in full and told as nothing but INTERNAL.
+
+    A long message, which may repeat a name or shape from the request, is cut.
+    """
     if isinstance(error, WidedeepError):
-        return status_of(error), str(error)
+        return status_of(error), _cut(str(error))
     _LOG.error("unexpected error", exc_info=error)
     return grpc.StatusCode.INTERNAL, "internal error; the server's log has the details"
+
+
+def _cut(message: str) -> str:
+    data = message.encode(errors="replace")
+    if len(data) <= _MAX_MESSAGE_BYTES:
+        return message
+    return f"{data[:_MAX_MESSAGE_BYTES].decode(errors='ignore')} ... ({len(data)} bytes)"

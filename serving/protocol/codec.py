@@ -16,6 +16,8 @@ _CLASSIFICATION = "classification"
 _SHARED_MEMORY = "shared_memory_region"
 _TIMEOUT = "timeout"
 _US = 1e-6
+FOREVER_S = 1e6
+"""Nobody waits for so long, and waits of some more overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +99,15 @@ def requested_outputs(
 
 
 def timeout_s(request: m.ModelInferRequest) -> float | None:
-    """Return a request's own time limit in seconds, None without one.
+    """Return a request's own time limit in seconds, None without one or with one that is as good as none.
 
     Raises:
         InvalidInput: it is no whole number of microseconds.
     """
     if not request.parameters or _TIMEOUT not in request.parameters:
         return None
-    timeout_us = _integer(f"parameter {_TIMEOUT!r}", request.parameters[_TIMEOUT])
-    return timeout_us * _US if timeout_us > 0 else None
+    limit_s = _integer(f"parameter {_TIMEOUT!r}", request.parameters[_TIMEOUT]) * _US
+    return limit_s if 0 < limit_s < FOREVER_S else None
 
 
 def encode_outputs(

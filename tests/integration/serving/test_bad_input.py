@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 import pytest
 from small_bundle import rows
-from triton_calls import infer_bytes, predict, request_message, triton_inputs
+from triton_calls import INFER, infer_bytes, predict, request_message, triton_inputs
 from tritonclient.grpc import InferenceServerClient, service_pb2
 from tritonclient.utils import InferenceServerException
 from widedeep.serving.online.server import Server
@@ -250,6 +250,31 @@ def test_bad_input_is_refused_by_name_and_the_server_lives_on(server: Server, ca
     code, details = refused(server.address, message.SerializeToString())
     assert (code, expected in details) == (status, True), details
     check_alive(server.address)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "start"),
+    [
+        (lambda m: setattr(m, "model_name", "ü" * 20_000), "NOT_FOUND", "unknown model 'üü"),
+        (lambda m: setattr(image(m), "name", "x" * 20_000), "INVALID_ARGUMENT", "unknown input 'xx"),
+        (set_shape(*[2] * 20_000), "INVALID_ARGUMENT", "input 'image': expected shape [-1, 2, 4], got [2, 2, "),
+    ],
+)
+def test_a_message_that_is_too_long_for_a_status_is_cut(server: Server, change: Any, status: str, start: str) -> None:
+    message = request_message(2)
+    change(message)
+    code, details = refused(server.address, message.SerializeToString())
+    assert (code, details[: len(start)]) == (status, start)
+    assert details.endswith("bytes)")
+    check_alive(server.address)
+
+
+def test_a_timeout_beyond_all_clocks_is_none(server: Server) -> None:
+    message = request_message(2)
+    message.parameters["timeout"].int64_param = INT64_MAX
+    with grpc.insecure_channel(server.address) as channel:
+        data = channel.unary_unary(INFER)(message.SerializeToString())
+    assert len(service_pb2.ModelInferResponse.FromString(data).outputs) == 2
 
 
 @pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\x0a\x05abc", b"\x0a\xff\xff\xff\xff\x0f", b"GET / HTTP/1.1\r\n"])

@@ -102,6 +102,26 @@ def test_several_versions_are_served_when_that_is_set(start_server: Starter, rep
     assert versions == {"": "2", "1": "1", "2": "2"}
 
 
+def test_statistics_are_of_all_versions_unless_one_is_named(start_server: Starter, repository: Path) -> None:
+    make_bundle(repository / "animals" / "2", seed=7)
+    with InferenceServerClient(start_server(repository, versions=2).address) as client:
+        seen = {
+            (name, version): [
+                (each.name, each.version)
+                for each in client.get_inference_statistics(name, version).model_stats
+                if "/" not in each.name or "/" in name
+            ]
+            for name in ("animals", "animals/deep")
+            for version in ("", "1")
+        }
+    assert seen == {
+        ("animals", ""): [("animals", "1"), ("animals", "2")],
+        ("animals", "1"): [("animals", "1")],
+        ("animals/deep", ""): [("animals/deep", "1"), ("animals/deep", "2")],
+        ("animals/deep", "1"): [("animals/deep", "1")],
+    }
+
+
 def test_a_swap_under_load_loses_no_call(server: Server, repository: Path) -> None:
     stop = threading.Event()
     answers: list[str] = []

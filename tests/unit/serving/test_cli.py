@@ -140,6 +140,14 @@ def test_serve_says_what_is_wrong_before_it_listens(
     assert message in capsys.readouterr().err
 
 
+def test_an_empty_variable_names_no_configuration_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WIDEDEEP_CONFIG", "")
+    assert cli.main(["serve", "nowhere"]) == 1
+    assert "nowhere is not a folder" in capsys.readouterr().err
+
+
 def test_serve_refuses_an_abbreviated_flag(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["serve", ".", "--vers", "2"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from widedeep.serving.contract.bundle import Bundle, read_bundle
 from widedeep.serving.contract.combiner import LinearPool, LogPool, MeanPool
+from widedeep.serving.contract.errors import BundleError
 from widedeep.serving.report import describe_bundle
 
 SELECTION = {
@@ -101,6 +102,20 @@ def test_diversity_is_a_matrix_of_member_by_member(bundle: Bundle) -> None:
     assert shown[0] == ["deep", "wide"]
     assert shown[2:] == [["deep", "0.0000", "0.1250"], ["wide", "0.1250", "0.0000"]]
     assert "Error correlation of members on held-out rows" in describe_bundle(replace(bundle, selection=SELECTION))
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [{"members": [1]}, {"results": {"uniform": 0.2}}, {"diversity": 1}, {"diversity": {"pairwise": {"deep": 1}}}],
+)
+def test_a_selection_of_another_form_is_refused(bundle: Bundle, selection: dict[str, Any]) -> None:
+    with pytest.raises(BundleError, match="selection: expected tables of numbers by name"):
+        describe_bundle(replace(bundle, selection=selection))
+
+
+def test_characters_that_steer_a_terminal_are_not_passed_on(bundle: Bundle) -> None:
+    shown = describe_bundle(replace(bundle, selection={"reason": "größer\x1b]0;title\x07"}))
+    assert shown.endswith("größer?]0;title?")
 
 
 def test_a_bundle_whose_weights_were_given_says_nothing_of_a_choice(bundle: Bundle) -> None:

@@ -1,4 +1,6 @@
+import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +65,13 @@ def test_a_symlink_is_refused_even_to_the_right_bytes(bundle: Path, tmp_path: Pa
         read_bundle(bundle)
 
 
+def test_a_pipe_is_refused_instead_of_waited_for(bundle: Path) -> None:
+    (bundle / "members/wide.onnx").unlink()
+    os.mkfifo(bundle / "members/wide.onnx")
+    with pytest.raises(BundleError, match=r"wide.onnx is no plain file"):
+        read_bundle(bundle)
+
+
 def test_a_newer_major_format_is_refused(bundle: Path) -> None:
     edit(bundle, lambda data: data.update(format="2.0"))
     with pytest.raises(BundleError, match=r"format 2.0 is newer than 1"):
@@ -85,6 +94,11 @@ def test_unknown_keys_and_newer_minor_formats_are_ignored(bundle: Path) -> None:
         (lambda d: d["members"][0].update(inputs=["sound"]), r"takes inputs \['sound'\]"),
         (lambda d: d.update(classes=["cat", "dog"]), "2 classes for a classification with 3 outputs"),
         (lambda d: d.update(classes=["cat", "dog", 1]), "all strings or all integers"),
+        (lambda d: d.update(classes=[1, 2, 1 << 63]), "all integers of 64 bits"),
+        (lambda d: d.update(n_outputs=0, classes=[]), "classification with 0 outputs: expected 2 to"),
+        (lambda d: d.update(n_outputs=1, classes=["cat"]), "classification with 1 outputs: expected 2 to"),
+        (lambda d: d.update(task="regression", n_outputs=10**15, classes=[]), r"expected 1 to 1048576"),
+        (lambda d: d.update(n_outputs=float("inf")), "OverflowError"),
         (lambda d: d["combiner"].update(weights=[1.0]), "combiner of 1 members in a bundle of 2"),
         (lambda d: d.update(evidence={"../x": "0"}), "expected a plain file name"),
         (lambda d: d.update(task="ranking"), "task 'ranking': expected one of classification, regression"),
@@ -96,10 +110,16 @@ def test_a_description_that_contradicts_itself_is_refused(bundle: Path, change: 
         read_bundle(bundle)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"format": "x"}'])
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"format": "x"}', "[" * 100_000], ids=lambda text: text[:9])
 def test_a_description_that_is_no_json_object_is_refused(bundle: Path, text: str) -> None:
     (bundle / "bundle.json").write_text(text)
     with pytest.raises(BundleError, match=r"bundle.json"):
+        read_bundle(bundle)
+
+
+def test_text_that_no_message_can_carry_is_refused(bundle: Path) -> None:
+    edit(bundle, lambda data: data.update(classes=["cat", "dog", "\ud800"]))
+    with pytest.raises(BundleError, match=r"bundle.json is not JSON: .*surrogates not allowed"):
         read_bundle(bundle)
 
 
@@ -129,6 +149,24 @@ def test_a_failed_write_leaves_the_old_bundle(bundle: Path) -> None:
         write_bundle(bundle, read, {"deep": b""}, read_samples(bundle))
     assert read_bundle(bundle).digest == read.digest
     assert sorted(p.name for p in bundle.parent.iterdir()) == ["copy"]
+
+
+def flip_a_byte(data: bytes) -> bytes:
+    return data[:150] + bytes([data[150] ^ 255]) + data[151:]
+
+
+def one_array(_: bytes) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.zeros(3))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("change", [flip_a_byte, one_array, lambda data: data[:200], lambda _: b"", lambda _: b"text"])
+def test_samples_that_are_no_archive_are_refused_by_name(bundle: Path, change: Callable[[bytes], bytes]) -> None:
+    data = (bundle / "samples.npz").read_bytes()
+    (bundle / "samples.npz").write_bytes(change(data))
+    with pytest.raises(BundleError, match=r"samples\.npz cannot be read: "):
+        read_samples(bundle)
 
 
 def test_samples_hold_no_pickle(bundle: Path) -> None:

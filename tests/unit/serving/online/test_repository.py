@@ -136,6 +136,7 @@ def test_the_newest_version_answers_unless_one_is_named(tmp_path: Path, opener: 
         ("", "", "unknown model ''"),
         ("cats", "3", "model 'cats' has no version '3'; it has 1"),
         ("cats", "01", "model 'cats' has no version '01'"),
+        ("cats", "9" * 5000, "model 'cats' has no version '9{5000}'"),
         ("cats", "newest", "model 'cats' has no version 'newest'"),
     ],
 )

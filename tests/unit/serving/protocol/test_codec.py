@@ -204,9 +204,13 @@ def test_outputs_that_cannot_be_answered_are_refused_by_name(
         (m.InferParameter(uint64_param=1), 1e-6),
         (m.InferParameter(int64_param=0), None),
         (m.InferParameter(int64_param=-5), None),
+        (m.InferParameter(int64_param=(1 << 63) - 1), None),
+        (m.InferParameter(uint64_param=(1 << 64) - 1), None),
     ],
 )
-def test_a_timeout_is_microseconds_and_none_below_one(parameter: m.InferParameter, expected: float | None) -> None:
+def test_a_timeout_is_microseconds_and_none_below_one_or_beyond_all_clocks(
+    parameter: m.InferParameter, expected: float | None
+) -> None:
     assert timeout_s(m.ModelInferRequest(parameters={"timeout": parameter})) == expected
 
 
