@@ -21,7 +21,7 @@ from ..serving.engine import member as engine
 from ..serving.engine.ensemble import Ensemble
 from ..serving.engine.outputs import outputs_of
 from .member import ConversionError, Member
-from .weights import Learner, Selection, learn
+from .weights import AnyLearner, Selection, learn
 
 HELD_OUT_FILE = "held_out.npz"
 """Evidence: `target` and `scores/<member>`, the rows on which the combination was learned and chosen."""
@@ -53,7 +53,7 @@ def build(
     target: Array | Sequence[object],
     rows: Mapping[str, Array],
     classes: Sequence[str] | Sequence[int] | None = None,
-    learners: Sequence[Learner] | None = None,
+    learners: Sequence[AnyLearner] | None = None,
     seed: int = 0,
     n_folds: int = 5,
     golden_rows: int = 8,
@@ -76,7 +76,7 @@ def build(
         seed: of the folds and of the learners that draw at random.
         n_folds: folds of the cross-validation that chooses among the learners.
         golden_rows: golden rows to keep, at least 1.
-        on_learner: called with a learner's name before it is tried, for progress.
+        on_learner: called with each learner's name once it is fitted and judged, for progress.
 
     Raises:
         ConversionError: members contradict each other in task, outputs, classes or an input's declaration.
@@ -152,9 +152,11 @@ def class_indices(target: Array | Sequence[object], classes: Classes) -> npt.NDA
     """Return each label's place in `classes`, `(n_rows,)`; where classes are text, whole numbers are places already.
 
     Raises:
-        ValueError: a label is not among the classes.
+        ValueError: a label is not among the classes, or there is not one a row.
     """
     labels = np.asarray(target)
+    if labels.ndim != 1:
+        raise ValueError(f"target: expected one label a row, (n_rows,), got shape {list(labels.shape)}")
     is_place = labels.dtype.kind in "iu" and isinstance(classes[0], str)
     places = {label: i for i, label in enumerate(range(len(classes)) if is_place else classes)}
     try:

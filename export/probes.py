@@ -61,6 +61,9 @@ def make_probes(
         yield Probe("one value at a threshold", _one_replaced(rows, chosen, rng))
         yield Probe("many values at thresholds", _many_replaced(rows, thresholds, max_rows // 2, rng))
     yield Probe("values of several rows", _mixed(rows, max_rows // 4, rng))
+    whole = {spec.name: _holds_whole(rows[spec.name]) for spec in specs if spec.datatype.is_float}
+    if any(places.any() for places in whole.values()):
+        yield Probe("numbers between whole ones", _between_whole(rows, whole, max_rows // 4, rng), optional=True)
     yield Probe("zero", {spec.name: _zero(rows[spec.name][:1]) for spec in specs})
     for spec in specs:
         if spec.datatype.is_float and spec.allow_nan:
@@ -118,6 +121,22 @@ def _mixed(rows: Arrays, n_rows: int, rng: np.random.Generator) -> Arrays:
         flat = array.reshape(len(array), -1)
         index = rng.integers(0, len(array), (n_rows, flat.shape[1]))
         out[name] = np.take_along_axis(flat, index, axis=0).reshape(n_rows, *array.shape[1:])
+    return out
+
+
+def _holds_whole(array: Array) -> Array:
+    """Return for each place in a row, shape `(d1, ...)`, whether all rows hold a whole number or NaN there."""
+    return np.asarray(((np.floor(array) == array) | np.isnan(array)).all(axis=0))
+
+
+def _between_whole(rows: Arrays, whole: Mapping[str, Array], n_rows: int, rng: np.random.Generator) -> Arrays:
+    """Add a quarter to half of the numbers that are always whole: some exports cut them before they look them up.
+
+    A quarter is exact in every float type, so that ties of distances between whole numbers stay ties.
+    """
+    out = _drawn(rows, n_rows, rng)
+    for name, places in whole.items():
+        out[name][(rng.random(out[name].shape) < _SHARE_REPLACED) & places] += 0.25
     return out
 
 

@@ -97,10 +97,16 @@ def convert(
     except ParityError:
         # The model takes missing values and the graph takes them otherwise: then requests must not hold any.
         without = tuple(replace(spec, allow_nan=not spec.datatype.is_float) for spec in claim.inputs)
-        if allow_nan is not None or without == claim.inputs or _holds_nan(claim):
+        if allow_nan is not None or without == claim.inputs or _holding_nan(claim):
             raise
         claim = replace(claim, inputs=without)
         finished, certificate = _first_proven(trained, claim, providers)
+    legal = {spec.name: spec.allow_nan for spec in claim.inputs}
+    if allow_nan is None and (partly := [name for name in _holding_nan(claim) if not legal[name]]):
+        raise ConversionError(
+            f"input {partly[0]!r}: the rows hold missing values, and the model does not take them in every column. "
+            f"Fill them before, or say allow_nan=False to serve complete rows only"
+        )
     return Member(
         graph=finished.data,
         inputs=tuple(spec for spec in claim.inputs if spec.name in finished.inputs),
@@ -167,8 +173,8 @@ def _first_proven(trained: Trained, claim: Claim, providers: Sequence[str]) -> t
     raise type(reason)(f"{trained.framework} {trained.kind}: {reason}") from reason
 
 
-def _holds_nan(claim: Claim) -> bool:
-    return any(bool(np.isnan(claim.rows[spec.name]).any()) for spec in claim.inputs if spec.datatype.is_float)
+def _holding_nan(claim: Claim) -> list[str]:
+    return [spec.name for spec in claim.inputs if spec.datatype.is_float and np.isnan(claim.rows[spec.name]).any()]
 
 
 def _labels(trained: Trained, wish: Wish) -> Classes:
@@ -177,6 +183,8 @@ def _labels(trained: Trained, wish: Wish) -> Classes:
         if wish.classes is not None:
             raise ConversionError("classes were given for a regression")
         return ()
+    if known is not None and len(known) < 2:
+        raise ConversionError(f"the model knows the class {known[0]!r} only; train it on rows of two or more")
     if wish.classes is None:
         return tuple(range(n_outputs)) if known is None else known
     if len(wish.classes) != n_outputs:

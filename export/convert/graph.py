@@ -4,6 +4,7 @@ Whatever produced the nodes, `finish` gives the same outside and repeatable byte
 `(n_rows, n_outputs)`, only inputs that are used, canonical names, one import a domain. Knows no framework.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ OPSET = 17
 
 SCORES = "scores"
 N_ROWS = "n_rows"
+INNER_NAME = re.compile(r"[.#]\d+")
+"""Names of values inside a graph, while it is built and once it is finished; no input may have one."""
 _IR_VERSION = 10
 
 

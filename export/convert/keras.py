@@ -41,7 +41,8 @@ def read(model: Any, rows: Rows, wish: Wish) -> Trained:
     width = int(model.outputs[0].shape[1])
 
     def answer(arrays: Mapping[str, Array]) -> Array:
-        return np.asarray(model.predict(_fed(model, arrays, taken), batch_size=_BATCH_ROWS, verbose=0))
+        (scores,) = keras.tree.flatten(model.predict(_fed(model, arrays, taken), batch_size=_BATCH_ROWS, verbose=0))
+        return np.asarray(scores)
 
     task = wish.task or _task(model) or _task_of(answer({name: array[:8] for name, array in taken.arrays.items()}))
     is_binary = task == "classification" and width == 1

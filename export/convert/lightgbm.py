@@ -20,7 +20,7 @@ from ...serving.contract.tensors import Array
 from ..member import Classes, ConversionError
 from .graph import Finished, Graph
 from .rows import Rows, assemble
-from .trained import Trained, Wish, class_labels, probabilities, thresholds_of
+from .trained import Trained, Wish, check_fitted, class_labels, probabilities, thresholds_of
 from .trees import Tree, Trees
 
 _LINKS = {
@@ -117,6 +117,7 @@ def read(model: Any, rows: Rows, _: Wish) -> Trained:
     """
     import lightgbm
 
+    check_fitted(model)
     booster = _booster(model)
     boosted = parse(model)
     taken = rows.match(_names(booster, rows), boosted.n_features)

@@ -78,7 +78,10 @@ def _export(model: Any, inputs: list[tuple[str, Any]], is_classifier: bool) -> o
         raise
     except Exception as error:  # skl2onnx raises many classes
         reason = str(error).strip().partition("\n")[0]
-        raise ConversionError(f"skl2onnx cannot write it: {type(error).__name__}: {reason}") from error
+        raise ConversionError(
+            f"skl2onnx cannot write it: {type(error).__name__}: {reason}. Way out: do without that step or option, or "
+            f"write the model to ONNX another way and pass the path with native="
+        ) from error
     return exported
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from ...serving.contract.errors import InvalidInput
 from ...serving.contract.tensors import Array, DataType, TensorSpec
 from ..member import ConversionError
-from .graph import SCORES, Graph
+from .graph import INNER_NAME, SCORES, Graph
 
 FeatureNames = Mapping[str, Sequence[str]] | Sequence[str] | None
 
@@ -157,6 +157,10 @@ def read_rows(rows: Any, *, input_name: str, feature_names: FeatureNames = None)
         read = Rows(specs, arrays, columns, is_array=not isinstance(rows, Mapping))
     if SCORES in read.specs:
         raise ConversionError(f"an input cannot be called {SCORES!r}: that is the name of every member's output")
+    if taken := [name for name in read.specs if not name or INNER_NAME.fullmatch(name)]:
+        raise ConversionError(
+            f"an input cannot be called {taken[0]!r}: graphs keep such names for themselves; rename it"
+        )
     lengths = {name: len(array) for name, array in read.arrays.items()}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise ConversionError(f"expected inputs with the same number of rows, at least one; got {lengths}")
@@ -186,6 +190,8 @@ def _read_frame(frame: Any, input_name: str) -> Rows:
     columns = {str(name): frame[name] for name in frame.columns}
     if len(columns) != len(frame.columns):
         raise ConversionError("the DataFrame has two columns of one name; rename one")
+    if sparse := [name for name, series in columns.items() if type(series.dtype).__name__ == "SparseDtype"]:
+        raise ConversionError(f"column {sparse[0]!r} is sparse; pass dense columns (.sparse.to_dense())")
     numeric = {name: _numeric(series) for name, series in columns.items() if series.dtype.kind in "biuf"}
     groups: dict[DataType, list[str]] = {}
     for name, array in numeric.items():

@@ -98,6 +98,11 @@ def _task(model: Any) -> Task:
         )
     if not hasattr(model, "predict_proba"):
         raise ConversionError(f"scikit-learn: {kind} has no probabilities; wrap it in CalibratedClassifierCV")
+    if hasattr(_split(model)[1], "response_method") and hasattr(_split(model)[1], "estimator_"):
+        raise ConversionError(
+            f"scikit-learn: {kind} labels by a threshold of its own, the server by the largest probability; convert "
+            f"its estimator_ and apply the threshold to the served probabilities"
+        )
     if isinstance(model.classes_, list):
         raise ConversionError(f"scikit-learn: {kind} answers several targets; train one model a target")
     return "classification"

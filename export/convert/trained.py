@@ -5,6 +5,7 @@ A converter is one module with `read(model, rows, wish) -> Trained`; a new frame
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -70,12 +71,30 @@ class Trained:
 
 
 def thresholds_of(rows: Rows, thresholds: Sequence[Array]) -> dict[str, dict[int, Array]]:
-    """Return the thresholds of each feature, in the order of the columns, under the tensor and column that feed it."""
+    """Return the thresholds of each feature, in the order of the columns, under the tensor and column that feed it.
+
+    Raises:
+        ConversionError: a column with thresholds holds strings.
+    """
     out: dict[str, dict[int, Array]] = {}
     for column, values in zip(rows.columns, thresholds, strict=True):
         if len(values):
+            if rows.is_text(column):
+                raise ConversionError(
+                    f"column {column.name!r} holds strings and the model compares numbers; pass it as a numeric column"
+                )
             out.setdefault(column.tensor, {})[column.index] = values
     return out
+
+
+def check_fitted(model: Any) -> None:
+    """Refuse an estimator of scikit-learn's kind that is not fitted; a Booster always is.
+
+    Raises:
+        ConversionError: it is not.
+    """
+    if hasattr(model, "__sklearn_is_fitted__") and not model.__sklearn_is_fitted__():
+        raise ConversionError(f"{type(model).__name__} is not fitted; fit it first")
 
 
 def class_labels(labels: Array | Sequence[object]) -> Classes:

@@ -20,7 +20,7 @@ from ...serving.contract.tensors import Array
 from ..member import Classes, ConversionError
 from .graph import Finished, Graph
 from .rows import Rows, assemble
-from .trained import Trained, Wish, class_labels, probabilities, thresholds_of
+from .trained import Trained, Wish, check_fitted, class_labels, probabilities, thresholds_of
 from .trees import Tree, Trees, numbered
 
 _LINKS = {
@@ -90,6 +90,7 @@ def read(model: Any, rows: Rows, _: Wish) -> Trained:
     """
     import xgboost
 
+    check_fitted(model)
     booster = model.get_booster() if hasattr(model, "get_booster") else model
     boosted = parse(model)
     taken = rows.match(booster.feature_names, boosted.n_features)

@@ -8,8 +8,8 @@ learn        the way through, and what it leaves behind
 
 from .catalogue import learners_for
 from .learn import learn
-from .learner import Learner, MeanOf
+from .learner import AnyLearner, Learner, MeanOf
 from .metrics import Metrics, metrics_of
 from .selection import Selection
 
-__all__ = ["Learner", "MeanOf", "Metrics", "Selection", "learn", "learners_for", "metrics_of"]
+__all__ = ["AnyLearner", "Learner", "MeanOf", "Metrics", "Selection", "learn", "learners_for", "metrics_of"]

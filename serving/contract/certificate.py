@@ -28,7 +28,8 @@ class Certificate:
         rows: real rows compared.
         probes: generated rows compared (thresholds, missing values, unseen categories ...).
         max_abs_diff: largest absolute difference of a score.
-        max_rel_diff: largest difference divided by `max(1, |native score|)`; this is what the tolerance bounds.
+        max_rel_diff: largest difference divided by `max(1, |native score|)`, for a regression also by no less than the
+            median size of the real rows' scores; this is what the tolerance bounds.
         worst_row: index of that row among rows then probes.
         labels_differ: rows whose label differs although the native top-two margin is not a tie.
         tolerance: provider -> bound that the comparison kept (measured providers) or that loading checks (others).

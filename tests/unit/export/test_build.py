@@ -71,6 +71,11 @@ def test_numbers_are_places_where_classes_are_text() -> None:
         class_indices(np.array([3]), ("cat", "dog", "owl"))
 
 
+def test_one_hot_labels_are_refused_by_their_shape() -> None:
+    with pytest.raises(ValueError, match=r"expected one label a row, \(n_rows,\), got shape \[3, 3\]"):
+        class_indices(np.eye(3), (0, 1, 2))
+
+
 def test_a_label_that_is_no_class_is_named() -> None:
     with pytest.raises(ValueError, match=r"label 'cow'; expected one of \['cat', 'dog'\]"):
         class_indices(["cat", "cow"], ("cat", "dog"))

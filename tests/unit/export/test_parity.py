@@ -79,6 +79,26 @@ def test_the_tolerance_of_large_values_is_relative() -> None:
     assert offset.max_abs_diff > 1e-5 > offset.max_rel_diff
 
 
+def test_values_near_zero_are_measured_against_the_typical_size_of_a_regression() -> None:
+    large, noise = 1e6 * WEIGHTS, np.where(np.arange(2000) % 2, 0.3, -0.3)[:, None]
+
+    def native(rows: Mapping[str, Array]) -> Array:
+        return 1e6 * product(rows) + noise[: len(rows["x"])]
+
+    certificate = certify(replace(REGRESSION, native=native), graph(softmax=False, weights=large))
+    assert certificate.max_abs_diff > 0.2
+    with pytest.raises(ParityError):
+        certify(replace(REGRESSION, native=lambda rows: 1e6 * product(rows) + 100), graph(softmax=False, weights=large))
+
+
+def test_one_huge_value_does_not_widen_the_tolerance_of_the_others() -> None:
+    def native(rows: Mapping[str, Array]) -> Array:
+        return product(rows) + np.where((rows["x"] == ROWS["x"][0]).all(axis=1), 1e9, 1e-4)[:, None]
+
+    with pytest.raises(ParityError, match="rows differ more than 1e-05"):
+        certify(replace(REGRESSION, native=native), graph(softmax=False))
+
+
 def test_a_nan_of_the_graph_is_a_difference() -> None:
     with pytest.raises(ParityError, match="graph"):
         certify(REGRESSION, graph(softmax=False, weights=np.array([[np.nan, 1], [1, 1]])))

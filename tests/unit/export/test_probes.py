@@ -68,6 +68,18 @@ def test_an_unseen_category_is_optional_since_a_model_may_refuse_it() -> None:
     assert not probes()["missing values"].optional
 
 
+def test_numbers_between_whole_ones_are_probed_where_a_float_column_holds_only_such() -> None:
+    spec = TensorSpec("x", DataType.FP32, (-1, 3), allow_nan=False)
+    rows = {"x": np.array([[1, 2, 0.5], [3, np.nan, 4]], np.float32)}
+    (probe,) = (p for p in make_probes([spec], rows, {}, 40) if "whole" in p.kind)
+    assert probe.optional
+    assert set(np.unique(probe.rows["x"][:, 0])) == {1, 1.25, 3, 3.25}
+    assert {2, 2.25} <= set(np.unique(probe.rows["x"][:, 1]))
+    assert set(np.unique(probe.rows["x"][:, 2])) == {0.5, 4}
+    whole = TensorSpec("x", DataType.INT64, (-1, 2))
+    assert not any("whole" in p.kind for p in make_probes([whole], {"x": np.array([[1, 2], [3, 4]])}, {}, 40))
+
+
 def test_values_of_several_rows_are_combined_within_their_columns() -> None:
     mixed = probes()["values of several rows"].rows["tabular"]
     for column in range(3):

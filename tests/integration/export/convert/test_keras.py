@@ -118,6 +118,14 @@ def test_a_regression_may_have_several_values(keras: Any, iris: Data, score: Sco
     np.testing.assert_allclose(score(member, {"tabular": iris[0]}), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_the_only_output_may_have_a_name(keras: Any, iris: Data, score: Score) -> None:
+    x = keras.Input((4,), name="flower")
+    net = keras.Model(x, {"probabilities": keras.layers.Dense(3, activation="softmax")(x)})
+    rows = iris[0].astype(np.float32)
+    native = net.predict(rows, verbose=0)["probabilities"]
+    np.testing.assert_allclose(score(convert(net, rows), {"flower": rows}), native, atol=1e-5)
+
+
 @pytest.mark.parametrize("as_dict", [False, True])
 def test_several_inputs_are_taken_by_name(keras: Any, iris: Data, score: Score, as_dict: bool) -> None:
     sepal, petal = keras.Input((2,), name="sepal"), keras.Input((2,), name="petal")

@@ -224,3 +224,8 @@ def test_a_column_of_strings_is_refused(cancer: Data) -> None:
     frame = pd.DataFrame({"area": cancer[0][:, 3], "size": pd.Categorical(np.array(["s", "l"])[cancer[1]])})
     with pytest.raises(ConversionError, match="column 'size' holds strings; encode them as whole numbers"):
         convert(classifier(frame, cancer[1]), frame)
+
+
+def test_an_estimator_that_is_not_fitted_is_refused(cancer: Data) -> None:
+    with pytest.raises(ConversionError, match="LGBMClassifier is not fitted; fit it first"):
+        convert(lightgbm.LGBMClassifier(), cancer[0])

@@ -25,6 +25,7 @@ from sklearn.ensemble import (
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge, SGDClassifier
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier
@@ -243,6 +244,16 @@ def test_missing_values_are_forbidden_where_the_model_refuses_them(iris: Data) -
     assert not convert(LogisticRegression(max_iter=2000).fit(*iris), iris[0]).inputs[0].allow_nan
 
 
+def test_missing_values_that_only_some_columns_may_have_are_refused_unless_forbidden(iris: Data) -> None:
+    rows = pd.DataFrame(iris[0][:, :2], columns=["length", "width"])
+    rows.loc[::7, "length"] = np.nan
+    filled = ColumnTransformer([("filled", SimpleImputer(), ["length"]), ("as it is", "passthrough", ["width"])])
+    model = make_pipeline(filled, LogisticRegression()).fit(rows, iris[1])
+    with pytest.raises(ConversionError, match=r"'tabular': the rows hold missing values.*say allow_nan=False"):
+        convert(model, rows)
+    assert not convert(model, rows, allow_nan=False).inputs[0].allow_nan
+
+
 def test_missing_values_are_forbidden_where_only_the_graph_cannot_take_them(iris: Data) -> None:
     """A forest sends NaN somewhere even if it never saw any; skl2onnx does not write where."""
     model = RandomForestClassifier(8, random_state=0).fit(*iris)
@@ -305,6 +316,36 @@ def test_what_is_not_converted_is_refused_by_name(iris: Data, model: Callable[[]
 def test_a_model_that_is_not_fitted_is_refused(iris: Data) -> None:
     with pytest.raises(ConversionError, match="LogisticRegression is not fitted"):
         convert(LogisticRegression(), iris[0])
+
+
+def test_a_classifier_of_a_single_class_is_refused(iris: Data) -> None:
+    model = DecisionTreeClassifier().fit(iris[0], np.full(len(iris[0]), 7))
+    with pytest.raises(ConversionError, match="the model knows the class 7 only; train it on rows of two or more"):
+        convert(model, iris[0])
+
+
+def test_a_threshold_of_its_own_for_labels_is_refused(cancer: Data) -> None:
+    model = FixedThresholdClassifier(make_pipeline(StandardScaler(), LogisticRegression()), threshold=0.9).fit(*cancer)
+    with pytest.raises(ConversionError, match=r"FixedThresholdClassifier labels by a threshold of its own.*estimator_"):
+        convert(model, cancer[0])
+    assert convert(model.estimator_, cancer[0]).classes == (0, 1)
+
+
+def test_strings_that_a_model_takes_for_numbers_are_refused(iris: Data) -> None:
+    rows = pd.DataFrame(iris[0]).rename(columns=str).astype({"0": "string"})
+    model = HistGradientBoostingClassifier(max_iter=3).fit(rows, iris[1])
+    with pytest.raises(ConversionError, match="column '0' holds strings and the model compares numbers"):
+        convert(model, rows)
+
+
+def test_categories_given_as_floats_do_not_pass_the_gate_and_as_whole_numbers_do() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 6, (400, 2))
+    model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression())
+    model.fit(rows.astype(float), rows[:, 0] % 2)
+    with pytest.raises(ParityError, match="categories given as numbers: give them as whole numbers"):
+        convert(model, rows.astype(float))
+    assert convert(model.fit(rows, rows[:, 0] % 2), rows).certificate.labels_differ == 0
 
 
 def test_several_targets_of_a_classifier_are_refused(iris: Data) -> None:

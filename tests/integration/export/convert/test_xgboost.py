@@ -216,3 +216,8 @@ def test_categorical_splits_are_refused(cancer: Data) -> None:
     frame = pd.DataFrame({"size": pd.Categorical(np.array(["s", "m", "l"])[cancer[1] + 1]), "area": cancer[0][:, 3]})
     with pytest.raises(ConversionError, match="categorical splits are not converted; one-hot encode"):
         convert(classifier(frame, cancer[1], enable_categorical=True), frame)
+
+
+def test_an_estimator_that_is_not_fitted_is_refused(cancer: Data) -> None:
+    with pytest.raises(ConversionError, match="XGBClassifier is not fitted; fit it first"):
+        convert(xgboost.XGBClassifier(), cancer[0])

@@ -111,7 +111,11 @@ def test_of_two_tables_one_must_be_named() -> None:
         (np.array(["2020-01-01"], "datetime64[D]"), "convert it to numbers or strings first"),
         (pd.DataFrame({"t": pd.to_datetime(["2020-01-01"])}), "input 't': expected strings"),
         ({"scores": np.zeros((2, 1))}, "cannot be called 'scores'"),
+        ({"#1": np.zeros((2, 1))}, "cannot be called '#1'"),
+        ({".1": np.zeros((2, 1))}, r"cannot be called '\.1'"),
+        (pd.DataFrame({"": ["a"]}), "cannot be called ''"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns of one name"),
+        (pd.DataFrame({"s": pd.arrays.SparseArray([0.0, 1.0])}), "column 's' is sparse; pass dense columns"),
     ],
 )
 def test_rows_that_no_tensor_can_hold_are_refused(rows: object, message: str) -> None:
