@@ -17,10 +17,10 @@ import numpy as np
 
 from ...serving.contract.bundle import Task
 from ...serving.contract.tensors import Array
-from ..member import Classes, ConversionError
+from ..member import ConversionError
 from .graph import Finished, Graph
 from .rows import Rows, assemble
-from .trained import Trained, Wish, check_fitted, class_labels, probabilities, thresholds_of
+from .trained import Trained, Wish, check_fitted, labels_of, scores_of, thresholds_of
 from .trees import Tree, Trees
 
 _LINKS = {
@@ -75,7 +75,7 @@ class Boosted:
     @property
     def n_outputs(self) -> int:
         """Columns of the scores."""
-        return 2 if self.task == "classification" and self.trees.n_targets == 1 else self.trees.n_targets
+        return self.trees.n_outputs(self.task)
 
     def append(self, graph: Graph, features: str) -> str:
         """Add everything from float64 features `(n_rows, n_features)` to scores."""
@@ -139,7 +139,7 @@ def read(model: Any, rows: Rows, _: Wish) -> Trained:
         version=lightgbm.__version__,
         kind=type(model).__name__,
         task=boosted.task,
-        classes=labels(model, boosted.task),
+        classes=labels_of(model, boosted.task),
         n_outputs=boosted.n_outputs,
         native=lambda arrays: predict(model, taken.table(arrays), boosted.task),
         rows=taken,
@@ -181,13 +181,8 @@ def parse(model: Any) -> Boosted:
 
 def predict(model: Any, table: Any, task: Task) -> Array:
     """Return the model's own scores for an array or a DataFrame."""
-    answer = np.asarray(model.predict_proba(table) if hasattr(model, "predict_proba") else model.predict(table))
-    return probabilities(answer) if task == "classification" else answer.reshape(len(answer), -1)
-
-
-def labels(model: Any, task: Task) -> Classes | None:
-    """Return a classifier's labels; a Booster does not know them."""
-    return class_labels(model.classes_) if task == "classification" and hasattr(model, "classes_") else None
+    answer = model.predict_proba(table) if hasattr(model, "predict_proba") else model.predict(table)
+    return scores_of(answer, task)
 
 
 class _Features:

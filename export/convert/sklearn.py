@@ -19,7 +19,7 @@ from ..parity import Native
 from . import pipeline
 from .graph import Finished, Graph
 from .rows import Rows, assemble
-from .trained import Draft, Trained, Wish, class_labels, probabilities, thresholds_of
+from .trained import Draft, Trained, Wish, class_labels, scores_of, thresholds_of
 
 _OWN = {"xgboost.": "xgboost", "lightgbm.": "lightgbm", "sklearn.ensemble._hist_gradient_boosting.": "histogram"}
 """Where a last step's class comes from -> module here whose `parse` reads its trees exactly."""
@@ -45,8 +45,8 @@ def read(model: Any, rows: Rows, _: Wish) -> Trained:
             # The rows may lack the names that the training data had.
             warnings.filterwarnings("ignore", message="X does not have valid feature names")
             table = taken.table(arrays)
-            answer = np.asarray(model.predict_proba(table) if task == "classification" else model.predict(table))
-        return probabilities(answer) if task == "classification" else answer.reshape(len(answer), -1)
+            answer = model.predict_proba(table) if task == "classification" else model.predict(table)
+        return scores_of(answer, task)
 
     classes = class_labels(model.classes_) if task == "classification" else None
     n_outputs = _width(native, taken) if classes is None else len(classes)

@@ -116,6 +116,17 @@ def adds_up(scores: Array) -> bool:
     return scores.shape[1] > 1 and bool((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-5))
 
 
+def labels_of(model: Any, task: Task) -> Classes | None:
+    """Return a boosted classifier's labels; a Booster does not know them."""
+    return class_labels(model.classes_) if task == "classification" and hasattr(model, "classes_") else None
+
+
+def scores_of(answer: Any, task: Task) -> Array:
+    """Return what a model answers, probabilities or values, as scores with two axes."""
+    scores = np.asarray(answer)
+    return probabilities(scores) if task == "classification" else scores.reshape(len(scores), -1)
+
+
 def probabilities(scores: Array) -> Array:
     """Return native class probabilities with two axes; one column or axis is that of the second of two classes."""
     columns = scores.reshape(len(scores), -1)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import numpy_helper
 
+from ...serving.contract.bundle import Task
 from ...serving.contract.tensors import Array
 from .graph import Graph
 
@@ -72,6 +73,10 @@ class Trees:
         numeric = np.concatenate([~np.isin(np.arange(len(t.feature)), list(t.categories)) for t in self.trees])
         threshold = np.concatenate([tree.threshold for tree in self.trees]).astype(self.dtype)
         return tuple(np.unique(threshold[numeric & (feature == i)]) for i in range(n_features))
+
+    def n_outputs(self, task: Task) -> int:
+        """Return the columns of the scores: the one margin of two classes becomes two columns."""
+        return 2 if task == "classification" and self.n_targets == 1 else self.n_targets
 
     def append(self, graph: Graph, features: str) -> str:
         """Add the node: from features `(n_rows, n_features)` of the trees' dtype to sums `(n_rows, n_targets)`."""

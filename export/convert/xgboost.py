@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from ...serving.contract.bundle import Task
 from ...serving.contract.tensors import Array
-from ..member import Classes, ConversionError
+from ..member import ConversionError
 from .graph import Finished, Graph
 from .rows import Rows, assemble
-from .trained import Trained, Wish, check_fitted, class_labels, probabilities, thresholds_of
+from .trained import Trained, Wish, check_fitted, labels_of, scores_of, thresholds_of
 from .trees import Tree, Trees, numbered
 
 _LINKS = {
@@ -65,7 +65,7 @@ class Boosted:
     @property
     def n_outputs(self) -> int:
         """Columns of the scores."""
-        return 2 if self.task == "classification" and self.trees.n_targets == 1 else self.trees.n_targets
+        return self.trees.n_outputs(self.task)
 
     def append(self, graph: Graph, features: str) -> str:
         """Add everything from float32 features `(n_rows, n_features)` to scores."""
@@ -109,7 +109,7 @@ def read(model: Any, rows: Rows, _: Wish) -> Trained:
         version=xgboost.__version__,
         kind=type(model).__name__,
         task=boosted.task,
-        classes=labels(model, boosted.task),
+        classes=labels_of(model, boosted.task),
         n_outputs=boosted.n_outputs,
         native=lambda arrays: predict(model, taken.table(arrays), boosted.task),
         rows=taken,
@@ -152,13 +152,7 @@ def predict(model: Any, table: Any, task: Task) -> Array:
         import xgboost
 
         answer = model.predict(xgboost.DMatrix(table))
-    answer = np.asarray(answer)
-    return probabilities(answer) if task == "classification" else answer.reshape(len(answer), -1)
-
-
-def labels(model: Any, task: Task) -> Classes | None:
-    """Return a classifier's labels; a Booster does not know them."""
-    return class_labels(model.classes_) if task == "classification" and hasattr(model, "classes_") else None
+    return scores_of(answer, task)
 
 
 def _link(objective: str) -> tuple[str, Task]:

@@ -237,17 +237,7 @@ def read_bundle(path: Path) -> Bundle:
     Raises:
         BundleError: not a bundle, a newer format, or a file missing, unlisted, linked or changed; names the file.
     """
-    if not (path / BUNDLE_FILE).is_file():
-        raise BundleError(f"{path} is not a bundle: it has no {BUNDLE_FILE}")
-    text = (path / BUNDLE_FILE).read_bytes()
-    try:
-        data = json.loads(text)
-        json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair would fail in every answer that holds it
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path / BUNDLE_FILE} is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise BundleError(f"{path / BUNDLE_FILE}: expected a JSON object")
-    bundle = Bundle.from_json(data, hashlib.sha256(text).hexdigest())
+    bundle = read_description(path)
     expected = _listed(bundle)
     present = set(_files(path)) - {BUNDLE_FILE}
     if extra := sorted(present - expected.keys()):
@@ -258,6 +248,25 @@ def read_bundle(path: Path) -> Bundle:
         if (actual := _sha256(path / file)) != digest:
             raise BundleError(f"{path / file} has changed: expected SHA-256 {digest}, got {actual}")
     return bundle
+
+
+def read_description(path: Path) -> Bundle:
+    """Read `bundle.json` alone; no other file is looked at.
+
+    Raises:
+        BundleError: not a bundle, a newer format, or a description that is damaged or contradicts itself.
+    """
+    if not (path / BUNDLE_FILE).is_file():
+        raise BundleError(f"{path} is not a bundle: it has no {BUNDLE_FILE}")
+    text = (path / BUNDLE_FILE).read_bytes()
+    try:
+        data = json.loads(text)
+        json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair would fail in every answer that holds it
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path / BUNDLE_FILE} is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise BundleError(f"{path / BUNDLE_FILE}: expected a JSON object")
+    return Bundle.from_json(data, hashlib.sha256(text).hexdigest())
 
 
 def read_samples(path: Path) -> Samples:

@@ -38,7 +38,7 @@ def model_metadata(servable: Servable, versions: list[str]) -> m.ModelMetadataRe
         versions=versions,
         platform=PLATFORM,
         inputs=[_tensor_metadata(spec) for spec in bundle.inputs],
-        outputs=[_tensor_metadata(spec) for spec in (*bundle.outputs, *bundle.score_outputs)],
+        outputs=[_tensor_metadata(spec) for spec in servable.all_outputs],
         properties={
             INPUTS_PROPERTY: json.dumps([spec.to_json() for spec in bundle.inputs]),
             DIGEST_PROPERTY: bundle.digest,
@@ -62,8 +62,7 @@ def model_config(servable: Servable, member: str = "") -> m.ModelConfigResponse:
         config.backend = "onnxruntime"
         config.instance_group.add(name=config.name, count=1)
         return m.ModelConfigResponse(config=config)
-    outputs = (*bundle.outputs, *bundle.score_outputs)
-    config = _config(servable, servable.name, bundle.inputs, outputs)
+    config = _config(servable, servable.name, bundle.inputs, servable.all_outputs)
     config.platform = PLATFORM
     config.parameters[DIGEST_PROPERTY].string_value = bundle.digest
     for spec in bundle.members:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from ..contract.bundle import BUNDLE_FILE, read_bundle
+from ..contract.bundle import BUNDLE_FILE, read_description
 from ..contract.errors import BundleError, ConfigurationError, NotFound, NotReady, WidedeepError
 from .servable import Servable
 
@@ -70,7 +70,7 @@ class Source:
             raise ConfigurationError(f"{self.path} is not a folder; expected a repository or a bundle")
         if self.is_bundle:
             version = _version(self.path.resolve().name)
-            return {self.name or read_bundle(self.path).name: {1 if version is None else version: self.path}}
+            return {self.name or read_description(self.path).name: {1 if version is None else version: self.path}}
         if self.name:
             raise ConfigurationError(f"a name can be given to one bundle only; {self.path} is a repository")
         found = {folder.name: _versions(folder) for folder in sorted(self.path.iterdir()) if _is_model(folder)}
