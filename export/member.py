@@ -12,6 +12,7 @@ from pathlib import Path
 from ..serving.contract.bundle import MemberSpec, Task
 from ..serving.contract.certificate import Certificate
 from ..serving.contract.errors import WidedeepError
+from ..serving.contract.quantization import Quantization
 from ..serving.contract.tensors import TensorSpec
 
 Classes = tuple[str, ...] | tuple[int, ...]
@@ -43,6 +44,7 @@ class Member:
         source: `framework`, `version` and `class` of the trained model.
         opset: ONNX domain -> version.
         certificate: what was compared and how large the differences were.
+        quantization: what its int8 graph costs; the certificate is then that of the float32 graph it was made from.
     """
 
     graph: bytes
@@ -53,6 +55,7 @@ class Member:
     source: Mapping[str, str]
     opset: Mapping[str, int]
     certificate: Certificate
+    quantization: Quantization | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write the graph to `path`, atomically: readers see the old file or the whole new one."""
@@ -79,4 +82,5 @@ class Member:
             source=self.source,
             opset=self.opset,
             certificate=self.certificate,
+            quantization=self.quantization,
         )

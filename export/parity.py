@@ -2,13 +2,13 @@
 
 The trained model and onnxruntime, under the options that serving uses, score the same real rows and probes. One score
 over the tolerance, one label that differs without a tie, and the graph is refused: never a mean. The gate is given a
-function that asks the trained model and knows nothing about frameworks.
+function that asks the trained model and knows nothing about frameworks. Where there are many probes, they are made anew
+for every graph that is tried and only the scores are kept.
 """
 
 import tempfile
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,33 +17,41 @@ import numpy.typing as npt
 
 from ..serving.contract.bundle import Task
 from ..serving.contract.certificate import DEFAULT_TOLERANCES, Certificate, tolerance_of
-from ..serving.contract.errors import BundleError
 from ..serving.contract.tensors import Array, TensorSpec
-from ..serving.engine.runtime import CPU, open_session, ort, resolve_providers
+from ..serving.engine.runtime import CPU, ort
+from .batches import Arrays, Probe, batched, joined, only_rows
+from .comparison import compare, sizes_of
 from .member import ConversionError, ParityError
-from .probes import Arrays, Thresholds, make_probes
+from .native import MAX_SCORE, Native, ask, ask_each
+from .probes import EXTREMES, Bases, ByColumn, make_probes, mixed
+from .runs import open_graph, score
+from .worst import Batch, Worst, shortened
 
-Native = Callable[[Arrays], Array]
-"""Tensor name -> rows, to the trained model's own scores `(n_rows, n_outputs)`."""
+__all__ = ["MAX_BYTES", "MAX_ROWS", "Claim", "Evidence", "Native", "gather", "prove"]
 
 MAX_ROWS = 2000
-"""Real rows compared at most, evenly drawn, and probes of each kind."""
+"""Real rows compared at most, evenly drawn; how many probes there are of each kind follows from it."""
 
 MAX_BYTES = 256 << 20
 """Real rows together take at most this much; large images are compared on fewer rows."""
 
+KEPT_BYTES = 64 << 20
+"""Probes that together take no more are kept, others are made anew for every graph."""
+
+REAL = "a real row"
+
+_MIXED, _IN_DOUBT = 2000, 200
+
 _LEAST_ROWS = 16
-
-TIE = 1e-6
-"""Where the two best scores of the trained model are closer than this, its label is arbitrary."""
-
-_CHUNKS = ((8, 1), (64, 8))
-"""The first eight rows run one by one, the next up to row 64 in eights, the rest in `_CHUNK`: batches of any size."""
-
-_CHUNK = 256
 _SUM_TOLERANCE = 1e-5
 _VACUOUS = 10.0
 """Scores must vary by this many tolerances, or a constant graph would pass."""
+
+Reach = Callable[[Sequence[TensorSpec], Bases, int], Iterable[Probe]]
+"""Inputs, rows of them to change, and how many are worth asking about, to more probes of what is known of the model."""
+
+Locate = Callable[[Mapping[str, Array], bytes], str | None]
+"""One row and the graph that answers it differently, to where they part in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +65,11 @@ class Claim:
         native: the trained model.
         rows: tensor name -> real rows.
         thresholds: where the trained model branches, as far as known.
-        max_rows: real rows, and probes of each kind, at most.
+        max_rows: real rows, and probes of most kinds, at most.
         max_bytes: of those real rows together at most, unless that is less than 16 rows.
+        categories: numbers that stand for categories, as far as known.
+        reach: further probes.
+        locate: where a row's answers part.
     """
 
     inputs: Sequence[TensorSpec]
@@ -66,24 +77,48 @@ class Claim:
     n_outputs: int
     native: Native
     rows: Arrays
-    thresholds: Thresholds
+    thresholds: ByColumn = field(default_factory=dict)
     max_rows: int = MAX_ROWS
     max_bytes: int = MAX_BYTES
+    categories: ByColumn = field(default_factory=dict)
+    reach: Reach | None = None
+    locate: Locate | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Rows with the trained model's own scores for them.
+    """The trained model's own scores for real rows and probes, which are made anew whenever they are needed.
 
     Attributes:
-        rows: tensor name -> rows, the real ones first.
-        scores: `(n_rows, n_outputs)` float64.
-        n_real: how many are real.
+        real: the real rows.
+        probes: makes the same probes each time.
+        answers: for each of them which rows have an answer, and the answers, `(n_answers, n_outputs)` float64.
+        sizes: of the scores of the real rows, see `sizes_of`.
+        coverage: what the model branches at -> how many of it were probed, of how many.
+        kept: the probes themselves where they are few, else None.
     """
 
-    rows: Arrays
-    scores: npt.NDArray[np.float64]
-    n_real: int
+    real: Batch
+    probes: Callable[[], Iterator[Probe]]
+    answers: Sequence[tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]]
+    sizes: tuple[float, ...]
+    coverage: Mapping[str, tuple[int, int]]
+    kept: Sequence[Probe] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the real rows, then all probes that the trained model has answered."""
+        yield self.real
+        probes = self.probes() if self.kept is None else self.kept
+        for probe, (has_answer, scores) in zip(probes, self.answers, strict=True):
+            if has_answer.all():
+                yield Batch(probe.kind, probe.rows, scores)
+            elif has_answer.any():
+                yield Batch(probe.kind, only_rows(probe.rows, has_answer), scores)
+
+    @property
+    def left_out(self) -> int:
+        """Probes without an answer."""
+        return sum(int((~has_answer).sum()) for has_answer, _ in self.answers)
 
 
 def gather(claim: Claim) -> Evidence:
@@ -95,24 +130,36 @@ def gather(claim: Claim) -> Evidence:
     """
     row_bytes = sum(array[:1].nbytes for array in claim.rows.values())
     most = min(claim.max_rows, max(_LEAST_ROWS, claim.max_bytes // row_bytes))
-    real = _drawn_evenly(claim.rows, most)
-    parts = [(real, _ask(claim, real, "the rows given"))]
-    _check_meaning(claim, parts[0][1])
-    for probe in make_probes(claim.inputs, real, claim.thresholds, most):
-        try:
-            parts.append((probe.rows, _ask(claim, probe.rows, f"probes with {probe.kind}")))
-        except ConversionError:
-            if not probe.optional:
-                raise
-    rows = {spec.name: np.concatenate([part[spec.name] for part, _ in parts]) for spec in claim.inputs}
-    return Evidence(rows, np.concatenate([scores for _, scores in parts]), len(parts[0][1]))
+    real = _drawn_evenly(claim, most)
+    scores = ask(claim.native, real, claim.n_outputs, "the rows given")
+    _check_meaning(claim, scores)
+    bases = None if claim.reach is None else _bases(claim, real, scores)
+
+    def probes() -> Iterator[Probe]:
+        yield from make_probes(
+            claim.inputs, real, thresholds=claim.thresholds, categories=claim.categories, max_rows=most
+        )
+        if claim.reach is not None and bases is not None:
+            yield from claim.reach(claim.inputs, bases, most)
+
+    answers, coverage = [], dict[str, tuple[int, int]]()
+    kept: list[Probe] = []
+    kept_bytes = 0
+    for probe in probes():
+        coverage.update(probe.coverage)
+        answers.append(ask_each(claim.native, probe, claim.n_outputs))
+        kept_bytes += sum(array.nbytes for array in probe.rows.values())
+        if kept_bytes <= KEPT_BYTES:
+            kept.append(probe)
+    few = kept if kept_bytes <= KEPT_BYTES else None
+    return Evidence(Batch(REAL, real, scores), probes, answers, sizes_of(scores, claim.task), coverage, few)
 
 
 def prove(graph: bytes, claim: Claim, evidence: Evidence, *, providers: Iterable[str] = ()) -> Certificate:
     """Compare a graph with the evidence, on the CPU and on each further provider.
 
     Args:
-        graph: serialised ONNX model with the inputs of `claim` and one output.
+        graph: serialised ONNX model with the inputs of `claim` and one FP32 output.
         claim: what it should do.
         evidence: from `gather`.
         providers: execution providers to prove beside the CPU.
@@ -122,7 +169,8 @@ def prove(graph: bytes, claim: Claim, evidence: Evidence, *, providers: Iterable
 
     Raises:
         ParityError: a score or a label differs; names the worst row with its values.
-        ConversionError: onnxruntime cannot load or run the graph, or its inputs are not the declared ones.
+        ConversionError: the graph is not valid ONNX, onnxruntime cannot load or run it, or its inputs and its output
+            are not the declared ones.
         ConfigurationError: a provider cannot be had here.
     """
     others = [provider for provider in dict.fromkeys(providers) if provider != CPU]
@@ -137,88 +185,58 @@ def prove(graph: bytes, claim: Claim, evidence: Evidence, *, providers: Iterable
 
 
 def _compare(path: Path, claim: Claim, evidence: Evidence, provider: str) -> Certificate:
+    """Return the certificate of one provider."""
     tolerance = tolerance_of({}, provider)
-    scores = _run(path, claim, evidence, provider)
-    difference = np.abs(scores - evidence.scores)
-    relative = difference / np.maximum(_size(claim, evidence), np.abs(evidence.scores))
-    # Not "greater than": a NaN difference must fail too.
-    over = np.logical_not(np.all(relative <= tolerance, axis=1))
-    if over.any():
-        _refuse(claim, evidence, scores, over, f"more than {tolerance:g} in {provider}")
-    labels = _labels_differ(evidence.scores, scores) if claim.task == "classification" else np.zeros(len(scores), bool)
-    if labels.any():
-        _refuse(claim, evidence, scores, labels, f"in the label in {provider}")
+    session = open_graph(path, claim.inputs, provider)
+    worst, kinds, n_rows, overflowed = Worst(), dict[str, int](), 0, 0
+    for asked in evidence:
+        # The real rows run in batches of every size, the probes in large ones.
+        answered = score(session, asked.rows, claim.n_outputs, small_batches=n_rows == 0)
+        batch, scores = _without_overflow(asked, answered)
+        overflowed += len(answered) - len(scores)
+        if len(scores):
+            found = compare(batch.scores, scores, task=claim.task, tolerance=tolerance, sizes=evidence.sizes)
+            worst.add(found, batch, scores, n_rows)
+            n_rows += len(scores)
+            kinds[batch.kind] = kinds.get(batch.kind, 0) + len(scores)
+    if worst.n_differ:
+        parted = _parted(claim, worst.rows, path.read_bytes())
+        raise ParityError(worst.refusal(claim.inputs, kinds[REAL], f"{tolerance:g} in {provider}", parted))
     return Certificate(
-        rows=evidence.n_real,
-        probes=len(scores) - evidence.n_real,
-        max_abs_diff=float(difference.max()),
-        max_rel_diff=float(relative.max()),
-        worst_row=int(relative.max(axis=1).argmax()),
-        labels_differ=int(labels.sum()),
+        rows=kinds.pop(REAL),
+        probes=sum(kinds.values()),
+        max_abs_diff=worst.max_absolute,
+        max_rel_diff=worst.max_relative,
+        worst_row=worst.row,
+        labels_differ=worst.n_labels,
         versions={"onnx": version("onnx"), "onnxruntime": ort.__version__, "numpy": np.__version__},
+        sizes=evidence.sizes,
+        worst_kind=worst.kind,
+        kinds=kinds,
+        left_out=evidence.left_out,
+        overflowed=overflowed,
+        coverage=evidence.coverage,
     )
 
 
-def _size(claim: Claim, evidence: Evidence) -> npt.NDArray[np.float64]:
-    """Return for each output the size `(n_outputs,)` up to which differences count as absolute: 1 for probabilities.
+def _without_overflow(batch: Batch, scores: npt.NDArray[np.float64]) -> tuple[Batch, npt.NDArray[np.float64]]:
+    """Leave out rows at the ends of a datatype's range where the graph's arithmetic overflows.
 
-    A value near zero can be the sum of terms as large as the other values, and carries their rounding errors: a
-    regression is measured against the median size of its real scores where that is larger.
+    Serving refuses a row without a finite score, so that nobody is told a wrong one.
     """
-    if claim.task == "classification":
-        return np.ones(claim.n_outputs)
-    return np.asarray(np.maximum(1.0, np.median(np.abs(evidence.scores[: evidence.n_real]), axis=0)))
+    is_finite = np.asarray(np.isfinite(scores).all(axis=1))
+    if batch.kind != EXTREMES or is_finite.all():
+        return batch, scores
+    return batch.only(is_finite), scores[is_finite]
 
 
-def _run(path: Path, claim: Claim, evidence: Evidence, provider: str) -> npt.NDArray[np.float64]:
-    """Return the graph's scores for all rows of the evidence, in batches of several sizes."""
+def _parted(claim: Claim, row: Arrays, graph: bytes) -> str | None:
+    if claim.locate is None:
+        return None
     try:
-        session = open_session(path, providers=resolve_providers([provider]))
-    except BundleError as error:
-        raise ConversionError(f"the converted graph does not load: {error}") from error
-    taken, declared = [node.name for node in session.get_inputs()], [spec.name for spec in claim.inputs]
-    if sorted(taken) != sorted(declared):
-        raise ConversionError(f"the converted graph takes {taken}, declared are {declared}")
-    n_rows = len(evidence.scores)
-    parts = []
-    for start, stop in _batches(n_rows):
-        try:
-            part = session.run(None, {name: evidence.rows[name][start:stop] for name in declared})[0]
-        except Exception as error:  # onnxruntime raises a different class for each of its own status codes
-            raise ConversionError(f"the converted graph fails on rows {start} to {stop - 1}: {error}") from error
-        if part.shape != (stop - start, claim.n_outputs):
-            raise ConversionError(
-                f"the converted graph answers {list(part.shape)} for {stop - start} rows; "
-                f"expected {[stop - start, claim.n_outputs]}"
-            )
-        parts.append(part)
-    return np.concatenate(parts).astype(np.float64)
-
-
-def _batches(n_rows: int) -> Iterable[tuple[int, int]]:
-    start = 0
-    while start < n_rows:
-        size = next((size for until, size in _CHUNKS if start < until), _CHUNK)
-        yield start, min(start + size, n_rows)
-        start += size
-
-
-def _ask(claim: Claim, rows: Arrays, what: str) -> npt.NDArray[np.float64]:
-    """Return the trained model's scores, checked for shape and finiteness."""
-    try:
-        with warnings.catch_warnings():
-            # Probes are odd on purpose, and a library may warn of the form in which its own rows come back.
-            warnings.simplefilter("ignore")
-            scores = np.asarray(claim.native(rows), np.float64)
-    except Exception as error:  # whatever class the library chose
-        raise ConversionError(f"the model itself cannot score {what}: {type(error).__name__}: {error}") from error
-    expected = (len(next(iter(rows.values()))), claim.n_outputs)
-    if scores.shape != expected:
-        raise ConversionError(f"the model itself answers {list(scores.shape)} for {what}; expected {list(expected)}")
-    if not np.isfinite(scores).all():
-        row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
-        raise ConversionError(f"the model itself answers {scores[row].tolist()} for {what}, row {row}")
-    return scores
+        return claim.locate(row, graph)
+    except Exception:  # a search for the cause must not hide what it was to explain
+        return None
 
 
 def _check_meaning(claim: Claim, scores: npt.NDArray[np.float64]) -> None:
@@ -227,11 +245,16 @@ def _check_meaning(claim: Claim, scores: npt.NDArray[np.float64]) -> None:
         if (off > _SUM_TOLERANCE).any() or (scores < 0).any():
             row = int(off.argmax())
             raise ConversionError(
-                f"the scores are no probabilities: row {row} is {_short(scores[row])}, which sums to "
+                f"the scores are no probabilities: row {row} is {shortened(scores[row])}, which sums to "
                 f"{scores[row].sum():.6g}. If they are logits, end the model with a softmax (or a sigmoid for one "
                 f"column); if the classes are not exclusive, train one binary model a class; if it is a regression, "
                 f"say task='regression'"
             )
+    elif (np.abs(scores) > MAX_SCORE).any():
+        raise ConversionError(
+            f"the model answers {np.abs(scores).max():.3g}, and scores are served in FP32, which ends at "
+            f"{MAX_SCORE:.3g}; scale the target"
+        )
     spread = (np.ptp(scores, axis=0) / np.maximum(1.0, np.abs(scores).max(axis=0))).max()
     if spread <= _VACUOUS * DEFAULT_TOLERANCES[CPU]:
         raise ConversionError(
@@ -241,35 +264,21 @@ def _check_meaning(claim: Claim, scores: npt.NDArray[np.float64]) -> None:
         )
 
 
-def _labels_differ(native: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    top_two = np.sort(native, axis=1)[:, -2:]
-    clear = top_two[:, 1] - top_two[:, 0] >= TIE
-    return np.asarray((native.argmax(axis=1) != scores.argmax(axis=1)) & clear)
+def _bases(claim: Claim, real: Arrays, scores: npt.NDArray[np.float64]) -> Bases:
+    """Return the real rows and, of a classifier, mixtures of them on which it is in doubt: more than of its own."""
+    if claim.task == "regression":
+        return Bases(real, np.zeros(len(scores)))
+    parts, doubts = [real], [1 - scores.max(axis=1)]
+    for probe in batched("values of several rows", mixed(real, _MIXED, np.random.default_rng(1)), optional=True):
+        has_answer, answers = ask_each(claim.native, probe, claim.n_outputs)
+        doubt = 1 - answers.max(axis=1)
+        best = np.sort(np.argsort(-doubt, kind="stable")[:_IN_DOUBT])
+        parts.append(only_rows(only_rows(probe.rows, has_answer), best))
+        doubts.append(doubt[best])
+    return Bases(joined(parts), np.concatenate(doubts))
 
 
-def _refuse(
-    claim: Claim, evidence: Evidence, scores: npt.NDArray[np.float64], rows: npt.NDArray[np.bool_], how: str
-) -> None:
-    """Raise with the worst of the marked rows."""
-    difference = np.nan_to_num(np.abs(scores - evidence.scores).max(axis=1), nan=np.inf)
-    row = int(np.where(rows, difference, -1).argmax())
-    place = f"row {row}" if row < evidence.n_real else f"probe {row - evidence.n_real}"
-    values = ", ".join(f"{spec.name}={_short(evidence.rows[spec.name][row])}" for spec in claim.inputs)
-    raise ParityError(
-        f"the converted graph is not the model: {int(rows.sum())} of {len(scores)} rows differ {how}. Worst is {place} "
-        f"by {difference[row]:.3g}: the model answers {_short(evidence.scores[row])}, the graph {_short(scores[row])} "
-        f"for {values}. Way out: train without the part that differs (categories given as numbers: give them as whole "
-        f"numbers), or write the model to ONNX another way and pass the path with native="
-    )
-
-
-def _short(values: Array, most: int = 8) -> str:
-    flat = np.asarray(values).ravel()
-    shown = ", ".join(f"{v:.9g}" if isinstance(v, float | np.floating) else str(v) for v in flat[:most])
-    return f"[{shown}{', ...' if flat.size > most else ''}]"
-
-
-def _drawn_evenly(rows: Arrays, most: int) -> Arrays:
-    n_rows = len(next(iter(rows.values())))
+def _drawn_evenly(claim: Claim, most: int) -> dict[str, Array]:
+    n_rows = len(next(iter(claim.rows.values())))
     index = np.unique(np.linspace(0, n_rows - 1, min(n_rows, most)).round().astype(np.int64))
-    return {name: array[index] for name, array in rows.items()}
+    return {spec.name: np.ascontiguousarray(claim.rows[spec.name][index]) for spec in claim.inputs}

@@ -49,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         hint = f": install widedeep[{','.join(command.extras)}]" if command.extras else ""
         print(f"widedeep {name} needs {error.name}, which is not installed{hint}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"widedeep {name}: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 1
 
 

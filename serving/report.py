@@ -19,9 +19,10 @@ def describe_bundle(bundle: Bundle) -> str:
     """
     chosen = bundle.selection.get("chosen", bundle.combiner.kind)
     sections = {
-        "Inputs": _table(("name", "datatype", "shape", "NaN", "features"), map(_input_row, bundle.inputs)),
+        "Inputs": _table(_INPUT_HEADER, map(_input_row, bundle.inputs)),
         "Members": _table(("name", "model", "from", "inputs", "sha256"), map(_member_row, bundle.members)),
         "Parity with the trained models": _table(_CERTIFICATE_HEADER, map(_certificate_row, bundle.members)),
+        **_int8_sections(bundle),
         f"Combiner: {chosen}": "\n".join(_weights(bundle.combiner, [m.name for m in bundle.members])),
         **_selection_sections(bundle.selection),
     }
@@ -95,9 +96,14 @@ def _matrix(matrix: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
+_INPUT_HEADER = ("name", "datatype", "shape", "NaN", "inf", "unseen", "features")
+
+
 def _input_row(spec: TensorSpec) -> tuple[object, ...]:
-    nan = "yes" if spec.allow_nan else "no"
-    return spec.name, spec.datatype.value, list(spec.shape), nan, _shortened(spec.feature_names)
+    """Return an input and which odd values requests may hold; "-" where its datatype has none such."""
+    nan, inf = (_yes(allowed) if spec.datatype.is_float else "-" for allowed in (spec.allow_nan, spec.allow_inf))
+    unseen = _yes(not spec.closed_categories) if spec.categories else "-"
+    return spec.name, spec.datatype.value, list(spec.shape), nan, inf, unseen, _shortened(spec.feature_names)
 
 
 def _member_row(member: MemberSpec) -> tuple[object, ...]:
@@ -105,13 +111,41 @@ def _member_row(member: MemberSpec) -> tuple[object, ...]:
     return member.name, source.get("class", "?"), _library(source), ", ".join(member.inputs), member.sha256[:12]
 
 
-_CERTIFICATE_HEADER = ("member", "rows", "probes", "max abs diff", "max rel diff", "labels differ", "tolerance")
+_CERTIFICATE_HEADER = (
+    *("member", "rows", "probes", "max abs diff", "max rel diff", "labels differ", "tolerance"),
+    *("worst is", "left out", "overflowed", "probed"),
+)
 
 
 def _certificate_row(member: MemberSpec) -> tuple[object, ...]:
     c = member.certificate
     differences = f"{c.max_abs_diff:.2g}", f"{c.max_rel_diff:.2g}"
-    return member.name, c.rows, c.probes, *differences, c.labels_differ, _bounds(c.tolerance)
+    covered = ", ".join(f"{done} of {of} {what}" for what, (done, of) in c.coverage.items())
+    compared = member.name, c.rows, c.probes, *differences, c.labels_differ, _bounds(c.tolerance)
+    return *compared, c.worst_kind or "-", c.left_out, c.overflowed, covered
+
+
+_INT8_HEADER = (
+    *("member", "calibration rows", "held-out rows", "ensemble loss FP32", "int8", "may rise by", "labels differ"),
+    *("max abs diff", "golden tolerance"),
+)
+
+
+def _int8_sections(bundle: Bundle) -> dict[str, str]:
+    """Return what int8 members cost, and how they were made; nothing where there are none."""
+    found = {member.name: member.quantization for member in bundle.members if member.quantization is not None}
+    if not found:
+        return {}
+    rise = "{:g}" if bundle.task == "classification" else "{:.2%}"
+    rows = [
+        (
+            *(name, q.calibration_rows, q.held_out_rows, f"{q.loss_before:.6g}", f"{q.loss_after:.6g}"),
+            *(rise.format(q.bound), q.labels_differ, f"{q.max_abs_diff:.2g}", f"{q.tolerance:.2g}"),
+        )
+        for name, q in found.items()
+    ]
+    methods = "\n".join(dict.fromkeys(q.method for q in found.values()))
+    return {"Members in int8": f"{methods}\n{_table(_INT8_HEADER, rows)}"}
 
 
 def _library(source: Mapping[str, str]) -> str:
@@ -120,6 +154,10 @@ def _library(source: Mapping[str, str]) -> str:
 
 def _bounds(tolerance: Mapping[str, float]) -> str:
     return ", ".join(f"{name.removesuffix('ExecutionProvider')} {bound:.0e}" for name, bound in tolerance.items())
+
+
+def _yes(is_so: bool) -> str:
+    return "yes" if is_so else "no"
 
 
 def _words(name: str) -> str:

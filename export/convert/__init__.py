@@ -7,21 +7,15 @@ imported. Nothing here knows how a framework stores a model, and the gate does n
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...serving.contract.bundle import Task
-from ...serving.contract.certificate import Certificate
-from ...serving.contract.tensors import TensorSpec
 from ...serving.engine.runtime import CPU
-from ..member import Classes, ConversionError, Member, ParityError
-from ..parity import Claim, Native, gather, prove
-from ..probes import accepts_nan
-from .graph import Finished
+from ..member import Classes, ConversionError, Member
+from ..parity import Native
+from .claims import first_proven
 from .rows import FeatureNames, read_rows
 from .trained import Trained, Wish, class_labels
 
@@ -32,6 +26,7 @@ _CONVERTERS: Mapping[str, str] = {
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
     "sklearn": "sklearn",
+    "tensorflow": "saved_model",
 }
 """Top-level package of a class -> module here. The first in this order that is among a model's bases is taken."""
 
@@ -91,22 +86,7 @@ def convert(
     if task not in {None, trained.task}:
         raise ConversionError(f"task={task!r} was given, but the model's scores are those of a {trained.task}")
     labels = _labels(trained, wish)
-    claim = _claim(trained, allow_nan)
-    try:
-        finished, certificate = _first_proven(trained, claim, providers)
-    except ParityError:
-        # The model takes missing values and the graph takes them otherwise: then requests must not hold any.
-        without = tuple(replace(spec, allow_nan=not spec.datatype.is_float) for spec in claim.inputs)
-        if allow_nan is not None or without == claim.inputs or _holding_nan(claim):
-            raise
-        claim = replace(claim, inputs=without)
-        finished, certificate = _first_proven(trained, claim, providers)
-    legal = {spec.name: spec.allow_nan for spec in claim.inputs}
-    if allow_nan is None and (partly := [name for name in _holding_nan(claim) if not legal[name]]):
-        raise ConversionError(
-            f"input {partly[0]!r}: the rows hold missing values, and the model does not take them in every column. "
-            f"Fill them before, or say allow_nan=False to serve complete rows only"
-        )
+    finished, certificate, claim = first_proven(trained, allow_nan=allow_nan, providers=providers)
     return Member(
         graph=finished.data,
         inputs=tuple(spec for spec in claim.inputs if spec.name in finished.inputs),
@@ -135,46 +115,6 @@ def _converter(model: Any) -> Any:
         f"no converter for {type(model).__module__}.{type(model).__qualname__}; there are {', '.join(_CONVERTERS)} "
         f"and ONNX files. Way out: {way_out}"
     )
-
-
-def _claim(trained: Trained, allow_nan: bool | None) -> Claim:
-    rows = trained.rows
-
-    def declared(spec: TensorSpec) -> TensorSpec:
-        if not spec.datatype.is_float:
-            return spec
-        wished = trained.allow_nan if allow_nan is None else allow_nan
-        legal = accepts_nan(trained.native, spec, rows.arrays) if wished is None else wished
-        return replace(spec, allow_nan=legal)
-
-    return Claim(
-        inputs=tuple(map(declared, rows.specs.values())),
-        task=trained.task,
-        n_outputs=trained.n_outputs,
-        native=trained.native,
-        rows=rows.arrays,
-        thresholds=trained.thresholds,
-        max_rows=trained.max_rows,
-    )
-
-
-def _first_proven(trained: Trained, claim: Claim, providers: Sequence[str]) -> tuple[Finished, Certificate]:
-    """Return the first draft that keeps parity; if none does, raise what says most about why."""
-    evidence = gather(claim)
-    failures: list[ConversionError] = []
-    for draft in trained.drafts:
-        try:
-            finished = draft()
-            taken = replace(claim, inputs=[spec for spec in claim.inputs if spec.name in finished.inputs])
-            return finished, prove(finished.data, taken, evidence, providers=providers)
-        except ConversionError as error:
-            failures.append(error)
-    reason = next((failure for failure in failures if isinstance(failure, ParityError)), failures[0])
-    raise type(reason)(f"{trained.framework} {trained.kind}: {reason}") from reason
-
-
-def _holding_nan(claim: Claim) -> list[str]:
-    return [spec.name for spec in claim.inputs if spec.datatype.is_float and np.isnan(claim.rows[spec.name]).any()]
 
 
 def _labels(trained: Trained, wish: Wish) -> Classes:

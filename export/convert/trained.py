@@ -14,6 +14,7 @@ from ...serving.contract.tensors import Array
 from ..member import Classes, ConversionError
 from ..parity import MAX_ROWS, Native
 from .graph import Finished
+from .grown import Grown
 from .rows import Rows
 
 Draft = Callable[[], Finished]
@@ -52,6 +53,11 @@ class Trained:
         rows: real rows of the tensors that it takes, and no others.
         drafts: ways to write it, the preferred one first; the first that keeps parity is taken.
         thresholds: tensor name -> column -> values at which the model branches, ascending. Probed one by one.
+        categories: tensor name -> column -> numbers that stand for categories, ascending. Probed with numbers between,
+            below and above them.
+        locate: one row of the model's inputs and the bytes of a graph that answers it differently, to where they part
+            (a tree and its split, a layer) in words, None where that cannot be found. Asked only when parity fails.
+        trees: its decision trees and the columns that they branch by; every split is probed with rows that reach it.
         allow_nan: whether it can take missing values, None to ask it.
         max_rows: rows worth asking it about at most.
     """
@@ -66,6 +72,9 @@ class Trained:
     rows: Rows
     drafts: Sequence[Draft]
     thresholds: Mapping[str, Mapping[int, Array]] = field(default_factory=dict)
+    categories: Mapping[str, Mapping[int, Array]] = field(default_factory=dict)
+    locate: Callable[[Mapping[str, Array], bytes], str | None] | None = None
+    trees: Sequence[Grown] = ()
     allow_nan: bool | None = None
     max_rows: int = MAX_ROWS
 

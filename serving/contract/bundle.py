@@ -23,9 +23,10 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from .certificate import Certificate
+from .certificate import Certificate, tolerance_of
 from .combiner import Combiner, combiner_from_json
 from .errors import BundleError
+from .quantization import Quantization
 from .tensors import Array, DataType, TensorSpec
 
 FORMAT = (1, 0)
@@ -52,6 +53,7 @@ class MemberSpec:
         opset: ONNX domain -> version.
         certificate: proof of parity with the trained model.
         sha256: digest of its file, filled in when the bundle is written.
+        quantization: what its int8 graph costs; None for a graph that computes as the trained model does.
     """
 
     name: str
@@ -60,6 +62,12 @@ class MemberSpec:
     opset: Mapping[str, int]
     certificate: Certificate
     sha256: str = ""
+    quantization: Quantization | None = None
+
+    def tolerance(self, provider: str) -> float:
+        """Return the largest difference of a golden score that `provider` may show."""
+        proven = tolerance_of(self.certificate.tolerance, provider)
+        return proven if self.quantization is None else max(proven, self.quantization.tolerance)
 
     @property
     def file(self) -> str:
@@ -68,6 +76,7 @@ class MemberSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
+        quantization = {} if self.quantization is None else {"quantization": self.quantization.to_json()}
         return {
             "name": self.name,
             "file": self.file,
@@ -76,6 +85,7 @@ class MemberSpec:
             "source": dict(self.source),
             "opset": dict(self.opset),
             "certificate": self.certificate.to_json(),
+            **quantization,
         }
 
     @classmethod
@@ -88,6 +98,7 @@ class MemberSpec:
             opset=dict(data["opset"]),
             certificate=Certificate.from_json(data["certificate"]),
             sha256=str(data["sha256"]),
+            quantization=Quantization.from_json(data["quantization"]) if data.get("quantization") else None,
         )
         if data["file"] != spec.file:
             raise BundleError(f"member {spec.name!r}: expected its file at {spec.file}, got {data['file']!r}")
@@ -137,6 +148,12 @@ class Bundle:
             raise BundleError(f"{self.task} with {self.n_outputs} outputs: expected {least} to {_MAX_OUTPUTS}")
         _unique("input", [spec.name for spec in self.inputs])
         _unique("member", [member.name for member in self.members])
+        for member in self.members:
+            if len(member.certificate.sizes) not in {0, self.n_outputs}:
+                raise BundleError(
+                    f"member {member.name!r}: its certificate states {len(member.certificate.sizes)} sizes for "
+                    f"{self.n_outputs} outputs"
+                )
         declared = {spec.name for spec in self.inputs}
         for member in self.members:
             if not _NAME.fullmatch(member.name):

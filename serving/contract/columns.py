@@ -7,7 +7,8 @@ that no input names are ignored.
 Values must survive the way into the declared datatype. Integers, booleans and floats may stand for each other where
 the value stays the same (integers go into a float up to the size at which it holds every one: 2**24 in FP32); a float
 may be rounded to a narrower one, as the training libraries do, but not overflow. Text is never parsed and numbers are
-never spelled out. A missing cell (None, NaN, a masked value) becomes NaN in a float and is refused elsewhere.
+never spelled out. A missing cell (None, NaN, a masked value) becomes NaN in a float and, in text, the string that
+stands for one if the input has such a string; elsewhere it is refused.
 """
 
 import math
@@ -96,7 +97,9 @@ def _bound(spec: TensorSpec, name: str, values: Array, cell_shape: tuple[int, ..
     if values.size != n_rows * size:
         raise InvalidInput(f"{what}: expected {size} values in every cell, got {values.size} in {n_rows} cells")
     array = (
-        _text(what, values, size) if spec.datatype is DataType.BYTES else _numbers(what, values, spec.datatype, size)
+        _text(what, values, size, spec.missing)
+        if spec.datatype is DataType.BYTES
+        else _numbers(what, values, spec.datatype, size)
     )
     return array.reshape((n_rows, *cell_shape))
 
@@ -134,7 +137,7 @@ def _flat(cell: Any) -> Array:
     return _cells(cell).reshape(-1)
 
 
-def _text(what: str, values: Array, size: int) -> Array:
+def _text(what: str, values: Array, size: int, missing: str | None) -> Array:
     if values.dtype.kind == "U":
         return values.astype(object)
     out = np.empty(values.size, object)
@@ -146,6 +149,8 @@ def _text(what: str, values: Array, size: int) -> Array:
                 raise InvalidInput(f"{what}: row {i // size} is not UTF-8: {error}") from None
         elif isinstance(value, str):
             out[i] = str(value)
+        elif missing is not None and _is_missing(value):
+            out[i] = missing
         else:
             got = "a missing value" if _is_missing(value) else _described(value)
             raise InvalidInput(f"{what}: expected text (BYTES), got {got} in row {i // size}")

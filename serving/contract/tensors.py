@@ -41,7 +41,7 @@ class DataType(StrEnum):
 
     @property
     def is_float(self) -> bool:
-        """Whether values can be NaN."""
+        """Whether values can be NaN or infinite."""
         return self in {DataType.FP16, DataType.FP32, DataType.FP64}
 
     @classmethod
@@ -85,8 +85,11 @@ class TensorSpec:
         datatype: element type.
         shape: `(-1, d1, ...)`; the first axis is rows, the others are positive. A single column is `(-1, 1)`.
         feature_names: names of the columns stacked along axis 1, empty where they have none.
-        categories: the values seen in training of a categorical column; others are passed on as unseen.
-        allow_nan: whether NaN is a legal value (a missing one); infinities always pass.
+        categories: the values seen in training of a categorical column.
+        allow_nan: whether NaN is a legal value (a missing one).
+        allow_inf: whether infinities are legal values.
+        closed_categories: whether values outside `categories` are refused; else they are passed on as unseen.
+        missing: of a BYTES tensor, the string that stands for a missing value, None where there is none.
     """
 
     name: str
@@ -95,15 +98,20 @@ class TensorSpec:
     feature_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     allow_nan: bool = True
+    allow_inf: bool = True
+    closed_categories: bool = False
+    missing: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a shape that cannot be batched."""
+        """Refuse a shape that cannot be batched, and names or categories that do not fit."""
         if len(self.shape) < 2 or self.shape[0] != -1 or any(d < 1 for d in self.shape[1:]):
             raise BundleError(f"tensor {self.name!r}: shape must be (-1, d1, ...) with d > 0, got {list(self.shape)}")
         if self.feature_names and len(self.feature_names) != self.shape[1]:
             raise BundleError(
                 f"tensor {self.name!r}: {len(self.feature_names)} feature names for {self.shape[1]} columns"
             )
+        if self.closed_categories and not (self.categories and self.datatype is DataType.BYTES):
+            raise BundleError(f"tensor {self.name!r}: closed_categories needs a BYTES tensor with categories")
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -119,6 +127,12 @@ class TensorSpec:
             out["categories"] = list(self.categories)
         if not self.allow_nan:
             out["allow_nan"] = False
+        if not self.allow_inf:
+            out["allow_inf"] = False
+        if self.closed_categories:
+            out["closed_categories"] = True
+        if self.missing is not None:
+            out["missing"] = self.missing
         return out
 
     @classmethod
@@ -131,6 +145,9 @@ class TensorSpec:
             feature_names=tuple(map(str, data.get("feature_names", ()))),
             categories=tuple(map(str, data.get("categories", ()))),
             allow_nan=bool(data.get("allow_nan", True)),
+            allow_inf=bool(data.get("allow_inf", True)),
+            closed_categories=bool(data.get("closed_categories", False)),
+            missing=None if data.get("missing") is None else str(data["missing"]),
         )
 
 
@@ -143,7 +160,7 @@ def check_rows(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> int:
 
     Raises:
         InvalidInput: an input is missing, unknown, of another dtype, rank or size, has no rows or another number of
-            rows than the first, or holds NaN where the bundle forbids it.
+            rows than the first, or holds NaN, an infinity or an unknown category where the bundle forbids it.
     """
     if unknown := [name for name in arrays if name not in {spec.name for spec in specs}]:
         raise InvalidInput(f"unknown input {unknown[0]!r}; expected {_names(specs)}")
@@ -161,12 +178,35 @@ def check_rows(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> int:
             raise InvalidInput(
                 f"input {spec.name!r} has {array.shape[0]} rows, but input {specs[0].name!r} has {n_rows}"
             )
-        if not spec.allow_nan and spec.datatype.is_float and np.isnan(array).any():
-            row = int(np.argwhere(np.isnan(array))[0][0])
-            raise InvalidInput(f"input {spec.name!r}: NaN in row {row}, but a member cannot take missing values there")
+        check_values(spec, array)
     if n_rows is None:
         raise InvalidInput("the bundle declares no inputs")
     return n_rows
+
+
+def check_values(spec: TensorSpec, array: Array) -> None:
+    """Check that `array`, of the declared dtype and shape, holds legal values only.
+
+    Raises:
+        InvalidInput: NaN, an infinity or a category that the bundle forbids; names the first place.
+    """
+    # One pass where all is well; which value is at fault is looked up only once there is one.
+    if spec.datatype.is_float and not (spec.allow_nan and spec.allow_inf) and not np.isfinite(array).all():
+        if not spec.allow_nan and (missing := np.isnan(array)).any():
+            raise InvalidInput(
+                f"input {spec.name!r}: NaN in {_place(spec, missing)}, but a member cannot take missing values there"
+            )
+        if not spec.allow_inf and (infinite := np.isinf(array)).any():
+            raise InvalidInput(
+                f"input {spec.name!r}: an infinity in {_place(spec, infinite)}, but a member cannot take infinities "
+                f"there"
+            )
+    if spec.closed_categories and (unknown := set(array.ravel().tolist()).difference(spec.categories)):
+        is_unknown = np.isin(array, list(unknown))
+        raise InvalidInput(
+            f"input {spec.name!r}: {array[is_unknown][0]!r} in {_place(spec, is_unknown)} is no category that a member "
+            f"knows; expected one of {_listed(spec.categories)}"
+        )
 
 
 def check_shape(spec: TensorSpec, shape: Sequence[int]) -> None:
@@ -183,3 +223,18 @@ def check_shape(spec: TensorSpec, shape: Sequence[int]) -> None:
 
 def _names(specs: Sequence[TensorSpec]) -> str:
     return ", ".join(repr(spec.name) for spec in specs)
+
+
+def _place(spec: TensorSpec, at_fault: Array) -> str:
+    """Return the first place marked in `(n_rows, d1, ...)`: its row and, where there are several, its column."""
+    row, *place = map(int, np.argwhere(at_fault)[0])
+    if np.prod(spec.row_shape) == 1:
+        return f"row {row}"
+    if spec.feature_names:
+        return f"row {row}, column {spec.feature_names[place[0]]!r}"
+    return f"row {row}, column {place[0] if len(place) == 1 else tuple(place)}"
+
+
+def _listed(values: Sequence[str], most: int = 8) -> str:
+    shown = ", ".join(map(repr, values[:most]))
+    return shown if len(values) <= most else f"{shown}, ... ({len(values)})"

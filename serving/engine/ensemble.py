@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from ..contract.bundle import SAMPLES_FILE, Bundle, Samples, read_bundle, read_samples
-from ..contract.certificate import tolerance_of
+from ..contract.certificate import has_clear_label, relative_difference
 from ..contract.errors import BundleError, ExecutionError, InvalidInput, WidedeepError
 from ..contract.tensors import Array, check_rows
 from .member import Member
@@ -82,7 +82,8 @@ class Ensemble:
         """Check rows of any number and return the named outputs for them, by default `bundle.outputs`.
 
         Raises:
-            InvalidInput: the arrays are not what the bundle declares, or an output is unknown.
+            InvalidInput: the arrays are not what the bundle declares, a member has no finite score for a row, or an
+                output is unknown.
             ExecutionError: a member failed.
         """
         n_rows = check_rows(self.bundle.inputs, inputs)
@@ -100,7 +101,10 @@ class Ensemble:
         observe: Observer | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> dict[str, Array]:
-        """Do what `predict` does for rows and output names that have been checked already; see there."""
+        """Do what `predict` does for rows and output names that have been checked already; see there.
+
+        A score that is no finite number has no label, so the rows are refused.
+        """
         scores = np.empty((len(self.members), n_rows, self.bundle.n_outputs), np.float64)
 
         def run_member(run: Run) -> None:
@@ -114,13 +118,20 @@ class Ensemble:
         plans = {i: self.plans[i] for i in members_for(self.bundle, outputs)}
         runs, n_threads = schedule(plans, n_rows, self._pool.n_cores)
         self._pool.run([partial(run_member, run) for run in runs], n_threads)
+        for i in plans:
+            if not np.isfinite(scores[i]).all():
+                row = int(np.flatnonzero(~np.isfinite(scores[i]).all(axis=1))[0])
+                raise InvalidInput(
+                    f"row {row}: member {self.members[i].spec.name!r} has no score for these values, but "
+                    f"{scores[i, row].tolist()}; a value is not one that it was trained for, or far too large"
+                )
         return outputs_of(self.bundle, scores, outputs)
 
     def verify(self, samples: Samples) -> dict[str, float]:
         """Compare the golden rows with what the ensemble answers now.
 
         Returns:
-            Output name -> largest difference, absolute below 1 in size and relative above.
+            Output name -> largest `relative_difference`, by the sizes that the members' certificates state.
 
         Raises:
             BundleError: a difference exceeds the members' tolerance, or a label differs that is no tie.
@@ -133,16 +144,16 @@ class Ensemble:
             raise BundleError(f"samples hold the outputs {sorted(samples.outputs)}, the bundle has {sorted(actual)}")
         for name, expected in samples.outputs.items():
             _check_comparable(name, expected, actual[name])
-        tolerances = {
-            f"scores/{m.spec.name}": tolerance_of(m.spec.certificate.tolerance, m.provider) for m in self.members
-        }
+        tolerances = {f"scores/{m.spec.name}": m.spec.tolerance(m.provider) for m in self.members}
         combined = max(tolerances.values())
+        sizes = {f"scores/{m.spec.name}": m.spec.certificate.sizes or (1.0,) for m in self.members}
+        most = np.max([np.broadcast_to(size, self.bundle.n_outputs) for size in sizes.values()], axis=0)
         differences: dict[str, float] = {}
         for name, expected in samples.outputs.items():
             if name == "label":
                 _check_labels(expected, actual["label"], samples.outputs["probabilities"], combined)
                 continue
-            differences[name] = _difference(expected, actual[name])
+            differences[name] = float(relative_difference(expected, actual[name], sizes.get(name, most)).max())
             # Not "greater than": a NaN difference must fail too.
             if not differences[name] <= (bound := tolerances.get(name, combined)):
                 raise BundleError(
@@ -185,15 +196,9 @@ def _check_comparable(name: str, expected: Array, actual: Array) -> None:
         )
 
 
-def _difference(expected: Array, actual: Array) -> float:
-    wide = expected.astype(np.float64)
-    return float(np.max(np.abs(wide - actual) / np.maximum(1.0, np.abs(wide))))
-
-
 def _check_labels(expected: Array, actual: Array, probabilities: Array, tolerance: float) -> None:
-    top_two = np.sort(probabilities, axis=1)[:, -2:]
-    clear = top_two[:, 1] - top_two[:, 0] > 2 * tolerance
-    differ = np.flatnonzero((expected != actual)[:, 0] & clear)
+    # Both sides may differ by the tolerance.
+    differ = np.flatnonzero((expected != actual)[:, 0] & has_clear_label(probabilities, 2 * tolerance))
     if differ.size:
         row = int(differ[0])
         raise BundleError(f"golden label of row {row} was {expected[row, 0]!r} and is now {actual[row, 0]!r}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..contract.errors import DeadlineExceeded, NotReady, Overloaded
+from ..contract.errors import DeadlineExceeded, InvalidInput, NotReady, Overloaded
 from ..contract.tensors import Array
 from ..engine.ensemble import Ensemble
 from .policy import BatchPolicy
@@ -208,7 +208,8 @@ class Batcher:
         return parts
 
     def _fail(self, request: Request, error: Exception) -> None:
-        _LOG.error("a request of %d rows failed", request.n_rows, exc_info=error)
+        if not isinstance(error, InvalidInput):  # the client is told, and nobody here can mend it
+            _LOG.error("a request of %d rows failed", request.n_rows, exc_info=error)
         with self._changed:
             self._drop(request)
         if request.future.set_running_or_notify_cancel():

@@ -211,7 +211,7 @@ CASES: dict[str, tuple[Callable[[Message], Any], str, str]] = {
     "NaN where the bundle forbids it": (
         lambda m: m.raw_input_contents.__setitem__(1, np.array([[0, 0, 0], [0, np.nan, 0]], np.float32).tobytes()),
         "INVALID_ARGUMENT",
-        "input 'tabular': NaN in row 1, but a member cannot take missing values there",
+        "input 'tabular': NaN in row 1, column 'b', but a member cannot take missing values there",
     ),
     "timeout that is no number": (
         lambda m: m.parameters["timeout"].CopyFrom(service_pb2.InferParameter(string_param="1s")),

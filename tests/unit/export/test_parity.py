@@ -1,19 +1,23 @@
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from widedeep.export import parity
+from widedeep.export.batches import Probe
 from widedeep.export.member import ConversionError, ParityError
 from widedeep.export.parity import Claim, gather, prove
+from widedeep.export.probes import Bases
 from widedeep.serving.contract.certificate import Certificate
 from widedeep.serving.contract.errors import ConfigurationError
 from widedeep.serving.contract.tensors import Array, DataType, TensorSpec
 
 WEIGHTS = np.array([[1.0, -1.0], [0.5, 0.25]], np.float32)
-SPEC = TensorSpec("x", DataType.FP32, (-1, 2), allow_nan=False)
+SPEC = TensorSpec("x", DataType.FP32, (-1, 2), allow_nan=False, allow_inf=False)
 ROWS = {"x": np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)}
 
 
@@ -57,6 +61,9 @@ def test_a_faithful_graph_gets_a_certificate_of_all_that_was_compared() -> None:
     assert 0 < certificate.max_abs_diff < 1e-6
     assert 0 <= certificate.worst_row < certificate.rows + certificate.probes
     assert {"onnx", "onnxruntime", "numpy"} == set(certificate.versions)
+    assert certificate.worst_kind in {"a real row", *certificate.kinds}
+    assert sum(certificate.kinds.values()) == certificate.probes
+    assert certificate.sizes == (1.0, 1.0)
 
 
 def test_one_row_of_many_over_the_tolerance_fails_and_is_named_with_its_values() -> None:
@@ -66,7 +73,7 @@ def test_one_row_of_many_over_the_tolerance_fails_and_is_named_with_its_values()
         return scores
 
     x = ROWS["x"][123]
-    with pytest.raises(ParityError, match=r"1 of \d+ rows differ more than 1e-05 .* row 123 by 2e-05") as caught:
+    with pytest.raises(ParityError, match=r"1 of \d+ rows differ by more than 1e-05 .* row 123 by 2e-05") as caught:
         certify(replace(CLASSIFIER, native=native), graph())
     assert f"x=[{x[0]:.9g}, {x[1]:.9g}]" in str(caught.value)
 
@@ -95,7 +102,7 @@ def test_one_huge_value_does_not_widen_the_tolerance_of_the_others() -> None:
     def native(rows: Mapping[str, Array]) -> Array:
         return product(rows) + np.where((rows["x"] == ROWS["x"][0]).all(axis=1), 1e9, 1e-4)[:, None]
 
-    with pytest.raises(ParityError, match="rows differ more than 1e-05"):
+    with pytest.raises(ParityError, match="rows differ by more than 1e-05"):
         certify(replace(REGRESSION, native=native), graph(softmax=False))
 
 
@@ -148,7 +155,7 @@ def test_a_graph_with_other_inputs_or_outputs_fails() -> None:
 
 
 def test_bytes_that_are_no_graph_fail() -> None:
-    with pytest.raises(ConversionError, match="does not load"):
+    with pytest.raises(ConversionError, match="is not valid ONNX"):
         certify(CLASSIFIER, b"not a graph")
 
 
@@ -177,13 +184,13 @@ def test_a_model_that_cannot_score_the_rows_is_refused_in_its_own_words() -> Non
 
 def test_more_rows_than_the_cap_are_drawn_evenly() -> None:
     evidence = gather(replace(CLASSIFIER, max_rows=100))
-    assert evidence.n_real == 100
-    np.testing.assert_array_equal(evidence.rows["x"][[0, 99]], ROWS["x"][[0, -1]])
+    assert len(evidence.real.scores) == 100
+    np.testing.assert_array_equal(evidence.real.rows["x"][[0, 99]], ROWS["x"][[0, -1]])
 
 
 def test_large_rows_are_compared_in_smaller_numbers() -> None:
-    assert gather(replace(CLASSIFIER, max_bytes=20 * 8)).n_real == 20
-    assert gather(replace(CLASSIFIER, max_bytes=1)).n_real == 16
+    assert len(gather(replace(CLASSIFIER, max_bytes=20 * 8)).real.scores) == 20
+    assert len(gather(replace(CLASSIFIER, max_bytes=1)).real.scores) == 16
 
 
 def test_a_further_provider_must_be_there() -> None:
@@ -194,3 +201,108 @@ def test_a_further_provider_must_be_there() -> None:
 def test_a_provider_on_the_cpu_is_proven_once_however_often_it_is_named() -> None:
     certificate = certify(CLASSIFIER, graph(), providers=["CPUExecutionProvider", "CPUExecutionProvider"])
     assert certificate.tolerance["CPUExecutionProvider"] == 1e-5
+
+
+def test_the_worst_row_is_told_by_the_names_of_its_features() -> None:
+    named = replace(CLASSIFIER, inputs=(replace(SPEC, feature_names=("age", "income")),))
+    with pytest.raises(ParityError, match=r"for x=\[age=[-\d.]+, income=[-\d.]+\]"):
+        certify(named, graph(weights=WEIGHTS * 1.1))
+
+
+def test_where_the_answers_part_is_told_if_the_model_can_find_it() -> None:
+    seen: list[Any] = []
+
+    def locate(row: Mapping[str, Array], data: bytes) -> str:
+        seen.append((row, data))
+        return "layer 'dense_2'"
+
+    wrong = graph(weights=WEIGHTS * 1.1)
+    with pytest.raises(ParityError, match=r"They part in layer 'dense_2'\. Way out"):
+        certify(replace(CLASSIFIER, locate=locate), wrong)
+    ((row, data),) = seen
+    assert row["x"].shape == (1, 2)
+    assert data == wrong
+    assert certify(replace(CLASSIFIER, locate=locate), graph()).labels_differ == 0
+    assert len(seen) == 1
+
+
+def test_a_search_for_the_cause_that_fails_does_not_hide_the_difference() -> None:
+    def locate(row: Mapping[str, Array], data: bytes) -> str:
+        raise RuntimeError("no such node")
+
+    with pytest.raises(ParityError, match="the converted graph is not the model"):
+        certify(replace(CLASSIFIER, locate=locate), graph(weights=WEIGHTS * 1.1))
+
+
+def test_where_only_the_graphs_arithmetic_overflows_the_row_counts_as_unanswered() -> None:
+    """Two columns of the largest number make infinity less infinity in float32 and a number in float64."""
+    weights = np.array([[4.0, -4.0], [4.0, 0.25]])
+
+    def native(rows: Mapping[str, Array]) -> Array:
+        z = rows["x"].astype(np.float64) @ weights
+        exp = np.exp(z - z.max(axis=1, keepdims=True))
+        return np.asarray(exp / exp.sum(axis=1, keepdims=True))
+
+    certificate = certify(replace(CLASSIFIER, native=native), graph(weights=weights))
+    assert certificate.overflowed > 0
+    assert certificate.left_out == 0
+
+
+def test_a_graph_without_a_number_for_a_row_within_reach_fails() -> None:
+    far = np.array([[3e37, -3e37], [0.5, 0.25]])
+    with pytest.raises(ParityError, match="values far outside the rows"):
+        certify(
+            replace(CLASSIFIER, native=lambda rows: (rows["x"][:, :1] > 0) * [[1.0, -1.0]] + [[0.0, 1.0]]),
+            graph(weights=far),
+        )
+
+
+def test_probes_of_the_models_own_are_compared_and_their_coverage_is_stated() -> None:
+    odd = {"x": np.full((7, 2), 3.25, np.float32)}
+
+    def reach(inputs: object, bases: Bases, max_rows: int) -> Iterator[Probe]:
+        assert len(bases.doubt) == len(bases.rows["x"]) > 300
+        yield Probe("of its own", odd, coverage={"splits": (3, 4)})
+
+    def native(rows: Mapping[str, Array]) -> Array:
+        return softmax(rows) + (rows["x"] == 3.25).all(axis=1)[:, np.newaxis] * [[1e-3, -1e-3]]
+
+    claim = replace(CLASSIFIER, reach=reach)
+    certificate = certify(claim, graph())
+    assert certificate.kinds["of its own"] == 7
+    assert certificate.coverage == {"splits": (3, 4)}
+    with pytest.raises(ParityError, match=r"7 of \d+ rows .* Worst is probe \d+ \(of its own\)"):
+        certify(replace(claim, native=native), graph())
+
+
+def test_many_probes_are_made_anew_and_compared_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = gather(CLASSIFIER)
+    monkeypatch.setattr(parity, "KEPT_BYTES", 1000)
+    anew = gather(CLASSIFIER)
+    assert kept.kept
+    assert anew.kept is None
+    assert prove(graph(), CLASSIFIER, anew) == prove(graph(), CLASSIFIER, kept)
+
+
+def test_a_graph_that_answers_in_another_type_fails() -> None:
+    built = helper.make_graph(
+        [helper.make_node("Cast", ["x"], ["scores"], to=TensorProto.DOUBLE)],
+        "wide",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n_rows", 2])],
+        [helper.make_tensor_value_info("scores", TensorProto.DOUBLE, ["n_rows", 2])],
+    )
+    data = helper.make_model(built, opset_imports=[helper.make_opsetid("", 17)], ir_version=10).SerializeToString()
+    with pytest.raises(ConversionError, match=r"answers \{'scores': 'tensor\(double\)'\}; expected one output of FP32"):
+        certify(replace(REGRESSION, native=lambda rows: rows["x"]), data)
+
+
+def test_a_graph_that_is_not_valid_onnx_fails_though_it_loads() -> None:
+    model = onnx.load_from_string(graph())
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
+    with pytest.raises(ConversionError, match="not valid ONNX"):
+        certify(CLASSIFIER, model.SerializeToString())
+
+
+def test_a_regression_that_no_fp32_score_can_hold_is_refused() -> None:
+    with pytest.raises(ConversionError, match=r"the model answers [\d.]+e\+39, and scores are served in FP32"):
+        gather(replace(REGRESSION, native=lambda rows: 1e39 * product(rows)))

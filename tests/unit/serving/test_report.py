@@ -7,6 +7,7 @@ import pytest
 from widedeep.serving.contract.bundle import Bundle, read_bundle
 from widedeep.serving.contract.combiner import LinearPool, LogPool, MeanPool
 from widedeep.serving.contract.errors import BundleError
+from widedeep.serving.contract.tensors import DataType, TensorSpec
 from widedeep.serving.report import describe_bundle
 
 SELECTION = {
@@ -46,8 +47,8 @@ def test_it_says_what_the_bundle_is(bundle: Bundle) -> None:
 
 def test_inputs_and_members_have_a_row_each(bundle: Bundle) -> None:
     assert section(bundle, "Inputs")[2:] == [
-        ["image", "FP32", "[-1,", "2,", "4]", "yes"],
-        ["tabular", "FP32", "[-1,", "3]", "no", "a,", "b,", "c"],
+        ["image", "FP32", "[-1,", "2,", "4]", "yes", "yes", "-"],
+        ["tabular", "FP32", "[-1,", "3]", "no", "yes", "-", "a,", "b,", "c"],
     ]
     assert [row[0] for row in section(bundle, "Members")[2:]] == ["deep", "wide"]
 
@@ -56,6 +57,21 @@ def test_certificates_tell_what_was_compared_and_how_closely(bundle: Bundle) -> 
     deep = replace(bundle.members[0], certificate=replace(bundle.members[0].certificate, probes=7, max_abs_diff=1.5e-7))
     rows = section(replace(bundle, members=(deep, bundle.members[1])), "Parity with the trained models")
     assert rows[2][:7] == ["deep", "64", "7", "1.5e-07", "0", "0", "CPU"]
+
+
+def test_certificates_tell_what_was_probed_and_what_has_no_answer(bundle: Bundle) -> None:
+    coverage = {"thresholds": (5, 5), "splits": (9, 12)}
+    certificate = replace(bundle.members[0].certificate, worst_kind="zero", left_out=3, overflowed=2, coverage=coverage)
+    deep = replace(bundle.members[0], certificate=certificate)
+    row = section(replace(bundle, members=(deep, bundle.members[1])), "Parity with the trained models")[2]
+    assert " ".join(row).endswith("zero 3 2 5 of 5 thresholds, 9 of 12 splits")
+
+
+def test_inputs_tell_which_odd_values_requests_may_hold(bundle: Bundle) -> None:
+    colour = TensorSpec("colour", DataType.BYTES, (-1, 1), categories=("red",), closed_categories=True)
+    strict = replace(bundle.inputs[0], allow_inf=False)
+    rows = section(replace(bundle, inputs=(strict, bundle.inputs[1], colour)), "Inputs")[2:]
+    assert [row[-3:] for row in (rows[0], rows[2])] == [["yes", "no", "-"], ["-", "-", "no"]]
 
 
 @pytest.mark.parametrize(

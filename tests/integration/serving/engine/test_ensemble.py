@@ -118,6 +118,19 @@ def test_an_unknown_output_is_refused_with_those_there_are(ensemble: Ensemble) -
         ensemble.predict(rows(1), ["odds"])
 
 
+@pytest.mark.parametrize("output", ["label", "scores/deep"])
+def test_a_row_without_a_finite_score_is_refused_since_its_label_would_be_a_guess(
+    ensemble: Ensemble, output: str
+) -> None:
+    batch = rows(3)
+    batch["image"][1, 0, 0] = np.nan
+    with pytest.raises(
+        InvalidInput, match=r"row 1: member 'deep' has no score for these values, but \[nan, nan, nan\]"
+    ):
+        ensemble.predict(batch, [output])
+    assert ensemble.predict(batch, ["scores/wide"])["scores/wide"].shape == (3, 3)
+
+
 def shift(name: str) -> Change:
     def change(outputs: dict[str, Any]) -> None:
         outputs[name] = outputs[name] + np.float32(1e-3)
@@ -169,6 +182,15 @@ def test_a_bundle_that_does_not_answer_its_golden_rows_is_refused(
 ) -> None:
     with pytest.raises(BundleError, match=message):
         Ensemble.load(rewrite(bundle_path, tmp_path / "b", outputs=outputs))
+
+
+def test_golden_scores_are_measured_by_the_sizes_that_the_certificates_state(bundle_path: Path, tmp_path: Path) -> None:
+    members = read_bundle(bundle_path).members
+    large = tuple(replace(m, certificate=replace(m.certificate, sizes=(150.0, 150.0, 150.0))) for m in members)
+    for name in ("scores/wide", "probabilities"):
+        Ensemble.load(rewrite(bundle_path, tmp_path / "large", members=large, outputs=shift(name)))
+        with pytest.raises(BundleError, match=r"differs by 0\.001"):
+            Ensemble.load(rewrite(bundle_path, tmp_path / "unit", outputs=shift(name)))
 
 
 @pytest.mark.parametrize(

@@ -172,3 +172,9 @@ def test_samples_that_are_no_archive_are_refused_by_name(bundle: Path, change: C
 def test_samples_hold_no_pickle(bundle: Path) -> None:
     with np.load(bundle / "samples.npz", allow_pickle=False) as archive:
         assert all(archive[key].dtype != object for key in archive.files)
+
+
+def test_a_certificate_with_sizes_of_other_outputs_is_refused(bundle: Path) -> None:
+    edit(bundle, lambda data: data["members"][0]["certificate"].update(sizes=[1.0, 1.0]))
+    with pytest.raises(BundleError, match="member 'deep': its certificate states 2 sizes for 3 outputs"):
+        read_bundle(bundle)

@@ -91,6 +91,13 @@ def test_a_missing_cell_becomes_nan_in_a_float(missing: object) -> None:
     np.testing.assert_array_equal(one(DataType.FP32, [1, missing, 3]), np.array([1, np.nan, 3], np.float32))
 
 
+def test_a_missing_cell_becomes_the_string_that_stands_for_one_if_text_has_such_a_string() -> None:
+    spec = TensorSpec("x", DataType.BYTES, (-1, 1), missing="")
+    cells = ["a", None, float("nan"), "b"]
+    assert bind_columns([spec], {"x": cells})["x"].tolist() == [["a"], [""], [""], ["b"]]
+    assert TensorSpec.from_json(spec.to_json()) == spec
+
+
 def test_masked_cells_are_missing() -> None:
     column = np.ma.masked_array([1, 2, 3], mask=[False, True, False])
     np.testing.assert_array_equal(one(DataType.FP64, column), [1, np.nan, 3])
