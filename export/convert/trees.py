@@ -7,14 +7,13 @@ Source: https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from onnx import numpy_helper
 
-from ...serving.contract.bundle import Task
 from ...serving.contract.tensors import Array
 from .graph import Graph
 
@@ -39,6 +38,7 @@ class Tree:
         target: output column that the leaf values are added to.
         categories: categorical split -> values that go left. Its feature must hold whole numbers only: onnxruntime
             cuts others to one before it looks them up (measured: 7.5 is found where 7 is a member).
+        leaf_ids: the library's own number of each leaf, `(n_leaves,)`; empty where it counts them as we do.
     """
 
     feature: npt.NDArray[np.int64]
@@ -49,6 +49,7 @@ class Tree:
     leaf: Array
     target: int = 0
     categories: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    leaf_ids: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,13 @@ class Trees:
         threshold = np.concatenate([tree.threshold for tree in self.trees]).astype(self.dtype)
         return tuple(np.unique(threshold[numeric & (feature == i)]) for i in range(n_features))
 
-    def n_outputs(self, task: Task) -> int:
-        """Return the columns of the scores: the one margin of two classes becomes two columns."""
-        return 2 if task == "classification" and self.n_targets == 1 else self.n_targets
+    def categories(self, n_features: int) -> tuple[Array, ...]:
+        """Return the distinct categories that the splits of each feature name, ascending."""
+        known: list[set[int]] = [set() for _ in range(n_features)]
+        for tree in self.trees:
+            for split, members in tree.categories.items():
+                known[tree.feature[split]].update(members)
+        return tuple(np.array(sorted(values), self.dtype) for values in known)
 
     def append(self, graph: Graph, features: str) -> str:
         """Add the node: from features `(n_rows, n_features)` of the trees' dtype to sums `(n_rows, n_targets)`."""
@@ -95,7 +100,7 @@ class Trees:
         """Return the node's flat arrays, all trees one after the other."""
         first_node = np.cumsum([0, *(max(1, len(tree.feature)) for tree in self.trees)])
         first_leaf = np.cumsum([0, *(len(tree.leaf) for tree in self.trees)])
-        flat = [_split_or_stub(tree) for tree in self.trees]
+        flat = [_as_written(tree) for tree in self.trees]
         attributes: dict[str, Any] = {"tree_roots": first_node[:-1].tolist()}
         for side in ("left", "right"):
             name = "true" if side == "left" else "false"
@@ -138,9 +143,24 @@ def numbered(is_leaf: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     return np.where(is_leaf, -leaves, splits - 1)
 
 
-def _split_or_stub(tree: Tree) -> Tree:
-    """Give a tree without splits one whose sides both end in its only leaf: the operator has no bare leaves."""
-    if len(tree.feature):
+def members_of(words: Array) -> tuple[int, ...]:
+    """Return the numbers of a set that is kept as bits of 32-bit words, lowest first."""
+    bits = np.unpackbits(np.asarray(words, "<u4").view(np.uint8), bitorder="little")
+    return tuple(np.flatnonzero(bits).tolist())
+
+
+def _as_written(tree: Tree) -> Tree:
+    """Return a tree in a form that the operator has: no bare leaf, no empty set.
+
+    A tree without splits becomes one whose sides both end in its only leaf. A split by no category, which libraries do
+    grow, compares with minus infinity, which no code is.
+    """
+    if not len(tree.feature):
+        leaf, zero = np.array([-1]), np.array([0])
+        return Tree(zero, zero, leaf, leaf, np.array([False]), tree.leaf, tree.target)
+    if not (empty := [split for split, members in tree.categories.items() if not len(members)]):
         return tree
-    leaf, zero = np.array([-1]), np.array([0])
-    return Tree(zero, zero, leaf, leaf, np.array([False]), tree.leaf, tree.target)
+    threshold = tree.threshold.copy()
+    threshold[empty] = -np.inf
+    kept = {split: members for split, members in tree.categories.items() if len(members)}
+    return replace(tree, threshold=threshold, categories=kept)

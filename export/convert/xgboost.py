@@ -7,8 +7,7 @@ Source: https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html.
 """
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,31 +16,17 @@ import numpy.typing as npt
 
 from ...serving.contract.bundle import Task
 from ...serving.contract.tensors import Array
-from ..member import ConversionError
+from .categories import Named, as_trained, assemble_codes, features_of, named_in, numbers_of
 from .graph import Finished, Graph
-from .rows import Rows, assemble
-from .trained import Trained, Wish, check_fitted, labels_of, scores_of, thresholds_of
-from .trees import Tree, Trees, numbered
-
-_LINKS = {
-    "binary:logistic": "sigmoid",
-    "multi:softprob": "softmax",
-    "reg:squarederror": "identity",
-    "reg:absoluteerror": "identity",
-    "reg:pseudohubererror": "identity",
-    "reg:quantileerror": "identity",
-    "reg:squaredlogerror": "identity",
-    "reg:logistic": "sigmoid",
-    "reg:gamma": "exp",
-    "reg:tweedie": "exp",
-    "count:poisson": "exp",
-}
-_WAYS_OUT = {
-    "multi:softmax": "it answers labels; train with multi:softprob, which grows the same trees",
-    "binary:logitraw": "it answers log-odds; train with binary:logistic, which grows the same trees",
-    "binary:hinge": "it answers labels, not probabilities; train with binary:logistic",
-}
-_NO_WAY_OUT = "write it to ONNX yourself and pass the path with native="
+from .grown import Grown
+from .links import Link, append_link
+from .locate import locator
+from .rows import Rows
+from .trained import Trained, Wish, check_fitted, labels_of, scores_of
+from .trees import Trees
+from .xgboost_model import Weights, read_booster
+from .xgboost_names import as_spelled, named_categories
+from .xgboost_objective import base_margin, link_of, task_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,60 +34,94 @@ class Boosted:
     """What the JSON says.
 
     Attributes:
-        trees: the trees used for a prediction.
+        trees: the trees used for a prediction, or the weights of a linear booster.
         base: margin of every target before the first tree, `(n_targets,)`.
         link: from margins to scores.
         task: what the scores are.
         n_features: features of the training data.
+        n_targets: margins of a row.
+        two_columns: whether the one score of a row, that of the second of two classes, becomes two.
+        missing: value that stands for a missing one, beside NaN.
+        named: feature -> categories in the order of their codes, where training had their values.
     """
 
-    trees: Trees
+    trees: Trees | Weights
     base: npt.NDArray[np.float32]
-    link: str
+    link: Link
     task: Task
     n_features: int
+    n_targets: int
+    two_columns: bool
+    missing: float
+    named: Named
 
     @property
     def n_outputs(self) -> int:
         """Columns of the scores."""
-        return self.trees.n_outputs(self.task)
+        return 2 if self.two_columns else self.n_targets
+
+    @property
+    def dtype(self) -> Any:
+        """Type of features."""
+        return np.float32
+
+    def thresholds(self) -> Sequence[Array]:
+        """Return the thresholds of each feature, ascending."""
+        return self.trees.thresholds(self.n_features)
+
+    def categories(self) -> Sequence[Array]:
+        """Return the categories that splits of each feature name, ascending."""
+        return self.trees.categories(self.n_features)
 
     def append(self, graph: Graph, features: str) -> str:
         """Add everything from float32 features `(n_rows, n_features)` to scores."""
-        margin = graph.add("Add", self.trees.append(graph, features), graph.constant(self.base[np.newaxis]))
-        match self.link:
-            case "softmax":
-                return graph.add("Softmax", margin, axis=1)
-            case "sigmoid":
-                positive = graph.add("Sigmoid", margin)
-                return graph.two_columns(positive) if self.task == "classification" else positive
-            case "exp":
-                return graph.add("Exp", margin)
-            case _:
-                return margin
+        seen = self._seen(graph, features)
+        if isinstance(self.trees, Weights):
+            margin = self.trees.append(graph, seen, self.base)
+        else:
+            margin = graph.add("Add", self.trees.append(graph, seen), graph.constant(self.base[np.newaxis]))
+        return append_link(graph, margin, self.link, two_columns=self.two_columns)
+
+    def _seen(self, graph: Graph, features: str) -> str:
+        """Add what XGBoost does to features before it compares them."""
+        seen = features
+        if not np.isnan(self.missing):
+            # Codes of categories are no exception (measured with 3.2): of missing=0 the first one is missing.
+            is_missing = graph.add("Equal", features, graph.constant(self.missing, np.float32))
+            seen = graph.add("Where", is_missing, graph.constant(np.nan, np.float32), seen)
+        categorical = np.array([len(values) > 0 for values in self.categories()])
+        if categorical.any():
+            # Numbers are cut to whole ones, and one below zero is of no category.
+            negative = graph.add("Less", seen, graph.constant(0, np.float32))
+            whole = graph.add("Where", negative, graph.constant(-1, np.float32), graph.add("Floor", seen))
+            seen = graph.add("Where", graph.constant(categorical[np.newaxis]), whole, seen)
+        return seen
 
 
-def read(model: Any, rows: Rows, _: Wish) -> Trained:
+def read(model: Any, rows: Rows, wish: Wish) -> Trained:
     """Read a fitted estimator or a Booster.
 
     Raises:
-        ConversionError: what it does is not converted faithfully yet; the message names it.
+        ConversionError: what it does is not converted faithfully; the message names it and the way out.
     """
     import xgboost
 
     check_fitted(model)
-    booster = model.get_booster() if hasattr(model, "get_booster") else model
-    boosted = parse(model)
+    booster = _booster(model)
+    boosted = parse(model, wish.task)
     taken = rows.match(booster.feature_names, boosted.n_features)
-    if text := [column.name for column in taken.columns if taken.is_text(column)]:
-        raise ConversionError(
-            f"XGBoost: column {text[0]!r} holds strings; encode it before training, for example with OrdinalEncoder in "
-            f"a scikit-learn pipeline"
-        )
+    named = named_in(taken, as_spelled(boosted.named, taken), "XGBoost")
 
     def draft() -> Finished:
         graph = Graph()
-        return graph.finish(boosted.append(graph, assemble(graph, taken, np.float32)), boosted.n_outputs)
+        features = assemble_codes(graph, taken, named, np.float32)
+        return graph.finish(boosted.append(graph, features), boosted.n_outputs)
+
+    def native(arrays: Mapping[str, Array]) -> Array:
+        return predict(model, as_trained(taken, named, arrays), boosted.task)
+
+    def leaves(arrays: Mapping[str, Array]) -> Sequence[int]:
+        return _leaves(model, as_trained(taken, named, arrays))
 
     return Trained(
         framework="xgboost",
@@ -111,61 +130,59 @@ def read(model: Any, rows: Rows, _: Wish) -> Trained:
         task=boosted.task,
         classes=labels_of(model, boosted.task),
         n_outputs=boosted.n_outputs,
-        native=lambda arrays: predict(model, taken.table(arrays), boosted.task),
+        native=native,
         rows=taken,
         drafts=(draft,),
-        thresholds=thresholds_of(taken, boosted.trees.thresholds(boosted.n_features)),
+        thresholds=numbers_of(taken, boosted.thresholds(), named),
+        categories=numbers_of(taken, boosted.categories(), named),
+        locate=locator(boosted.trees, leaves, taken) if isinstance(boosted.trees, Trees) else None,
+        trees=(Grown(boosted.trees, features_of(taken, named)),) if isinstance(boosted.trees, Trees) else (),
     )
 
 
-def parse(model: Any) -> Boosted:
+def parse(model: Any, task: Task | None = None) -> Boosted:
     """Return what a fitted estimator's or Booster's prediction is made of.
 
+    Args:
+        model: estimator or Booster.
+        task: what the caller takes the scores for, None to go by the model.
+
     Raises:
-        ConversionError: what it does is not converted faithfully yet; the message names it.
+        ConversionError: what it does is not converted faithfully; the message names it and the way out.
     """
-    booster = model.get_booster() if hasattr(model, "get_booster") else model
-    missing = getattr(model, "missing", np.nan)
-    if missing is not None and not np.isnan(missing):
-        raise ConversionError(f"XGBoost: missing={missing!r} is not converted; set missing=nan and put NaN in the data")
-    learner = json.loads(booster.save_raw("json"))["learner"]
-    link, task = _link(learner["objective"]["name"])
-    parameters = learner["learner_model_param"]
-    if int(parameters["num_target"]) > 1:
-        raise ConversionError("XGBoost: several targets are not converted; train one model a target")
-    n_targets = max(1, int(parameters["num_class"]))
-    grown = _model(learner["gradient_booster"])
-    n_trees = int(grown["iteration_indptr"][_rounds(model, learner)])
-    pairs = zip(grown["trees"][:n_trees], grown["tree_info"], strict=False)
-    trees = Trees([_tree(tree, target) for tree, target in pairs], n_targets, "<", np.float32)
-    if not trees.trees:
-        raise ConversionError("XGBoost: the model has no trees")
-    base = _base_margin(parameters["base_score"], learner["objective"]["name"], n_targets)
-    return Boosted(trees, base, link, task, int(parameters["num_feature"]))
+    learner = json.loads(bytes(_booster(model).save_raw("json")))["learner"]
+    parameters, objective = learner["learner_model_param"], learner["objective"]["name"]
+    n_targets = max(1, int(parameters["num_class"]), int(parameters.get("num_target", 1)))
+    n_features = int(parameters["num_feature"])
+    link = link_of(model, objective)
+    resolved = task_of(model, objective, n_targets, task)
+    missing = getattr(model, "missing", None)
+    return Boosted(
+        trees=read_booster(learner["gradient_booster"], _rounds(model, learner), n_features, n_targets),
+        base=base_margin(parameters["base_score"], objective, n_targets),
+        link=link,
+        task=resolved,
+        n_features=n_features,
+        n_targets=n_targets,
+        two_columns=n_targets == 1 and (resolved == "classification" or hasattr(model, "predict_proba")),
+        missing=np.nan if missing is None else float(missing),
+        named=named_categories(learner),
+    )
 
 
 def predict(model: Any, table: Any, task: Task) -> Array:
     """Return the model's own scores for an array or a DataFrame."""
+    if hasattr(model, "predict_proba"):
+        return scores_of(model.predict_proba(table), task)
     if hasattr(model, "get_booster"):
-        answer = model.predict_proba(table) if task == "classification" else model.predict(table)
-    else:
-        import xgboost
+        return scores_of(model.predict(table), task)
+    import xgboost
 
-        answer = model.predict(xgboost.DMatrix(table))
-    return scores_of(answer, task)
+    return scores_of(model.predict(xgboost.DMatrix(table, enable_categorical=True)), task)
 
 
-def _link(objective: str) -> tuple[str, Task]:
-    if objective not in _LINKS:
-        way_out = _WAYS_OUT.get(objective, _NO_WAY_OUT)
-        raise ConversionError(f"XGBoost: objective {objective} is not converted: {way_out}")
-    return _LINKS[objective], "regression" if objective.startswith(("reg:", "count:")) else "classification"
-
-
-def _model(booster: Mapping[str, Any]) -> Any:
-    if booster["name"] != "gbtree":
-        raise ConversionError(f"XGBoost: booster {booster['name']} is not converted; train with booster=gbtree")
-    return booster["model"]
+def _booster(model: Any) -> Any:
+    return model.get_booster() if hasattr(model, "get_booster") else model
 
 
 def _rounds(model: Any, learner: Mapping[str, Any]) -> int:
@@ -174,34 +191,11 @@ def _rounds(model: Any, learner: Mapping[str, Any]) -> int:
     return -1 if best is None or not hasattr(model, "get_booster") else int(best) + 1
 
 
-def _tree(tree: Mapping[str, Any], target: int) -> Tree:
-    if int(tree["tree_param"]["size_leaf_vector"]) > 1:
-        raise ConversionError("XGBoost: multi_strategy=multi_output_tree is not converted; use one_output_per_tree")
-    if any(tree["split_type"]):
-        raise ConversionError("XGBoost: categorical splits are not converted; one-hot encode the categories")
-    left, right = np.array(tree["left_children"], np.int64), np.array(tree["right_children"], np.int64)
-    values = np.array([np.float32(value) for value in tree["split_conditions"]], np.float32)
-    is_leaf = left < 0
-    split, place = ~is_leaf, numbered(is_leaf)
-    return Tree(
-        feature=np.array(tree["split_indices"], np.int64)[split],
-        threshold=values[split],
-        left=place[left[split]],
-        right=place[right[split]],
-        missing_left=np.array(tree["default_left"], np.bool_)[split],
-        leaf=values[is_leaf],
-        target=target,
-    )
+def _leaves(model: Any, table: Any) -> Sequence[int]:
+    """Return for the first row of a table the node that each tree ends in, as XGBoost numbers them."""
+    if hasattr(model, "apply"):
+        return [int(node) for node in np.ravel(model.apply(table)[0])]
+    import xgboost
 
-
-def _base_margin(text: str, objective: str, n_targets: int) -> npt.NDArray[np.float32]:
-    """Return the base score, which the file keeps as a prediction, as margins.
-
-    Up to XGBoost 3.0 it is one number, since then a list.
-    """
-    base = np.array([float(number) for number in re.findall(r"[^\[\],\s]+", text)], np.float32)
-    if objective in {"binary:logistic", "reg:logistic"}:
-        base = -np.log(1 / base - 1)
-    elif _LINKS[objective] == "exp":
-        base = np.log(base)
-    return np.broadcast_to(base, n_targets).astype(np.float32)
+    answer = model.predict(xgboost.DMatrix(table, enable_categorical=True), pred_leaf=True)
+    return [int(node) for node in np.ravel(answer[0])]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from widedeep.export.convert.graph import Graph
-from widedeep.export.convert.trees import Tree, Trees, numbered
+from widedeep.export.convert.trees import Tree, Trees, members_of, numbered
 from widedeep.serving.contract.tensors import Array, DataType, TensorSpec
 from widedeep.serving.engine.runtime import ort
 
@@ -141,6 +141,32 @@ def test_a_tree_without_splits_adds_its_leaf() -> None:
     rows = np.array([[0, 0, 0], [0, 1, 0], [np.nan, np.nan, np.nan]])
     np.testing.assert_array_equal(run(Trees([bare], 1, "<", np.float32), rows), [[3.0]] * 3)
     np.testing.assert_array_equal(run(Trees([bare, stump(0.5)], 1, "<", np.float32), rows), [[13.0], [23.0], [23.0]])
+
+
+@pytest.mark.parametrize(("mode", "dtype"), [("<", np.float32), ("<=", np.float64)])
+def test_a_split_by_no_category_sends_all_numbers_right(mode: str, dtype: type) -> None:
+    """onnxruntime refuses to load an empty set."""
+    of_none = stump(0.0, categories={0: ()}, missing_left=True)
+    trees = Trees([of_none, stump(0, categories={0: (3,)})], 1, "<" if mode == "<" else "<=", dtype)
+    rows = np.array([[0, 0, 0], [0, 3, 0], [0, -1, 0], [0, np.nan, 0]])
+    np.testing.assert_array_equal(run(trees, rows), [[40.0], [30.0], [40.0], [30.0]])
+
+
+def test_a_set_of_thousands_of_categories_is_kept() -> None:
+    members = tuple(range(0, 10_000, 2))
+    trees = Trees([stump(0, categories={0: members})], 1, "<=", np.float64)
+    codes = np.arange(10_010)
+    rows = np.column_stack([codes, codes, codes])
+    np.testing.assert_array_equal(run(trees, rows)[:, 0], np.where(np.isin(codes, members), 10.0, 20.0))
+
+
+def test_categories_are_listed_by_feature() -> None:
+    trees = Trees([stump(0.5), stump(0, categories={0: (7, 1)}), stump(0, categories={0: (1, 2)})], 1, "<", np.float32)
+    assert [values.tolist() for values in trees.categories(N_FEATURES)] == [[], [1, 2, 7], []]
+
+
+def test_sets_are_read_from_the_bits_of_words() -> None:
+    assert members_of(np.array([0b1001, 0, 1 << 31], np.uint32)) == (0, 3, 95)
 
 
 def test_thresholds_are_listed_by_feature_without_those_of_categorical_splits() -> None:
