@@ -66,9 +66,13 @@ class Graph:
 
     def add(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """Add a node with one output."""
-        output = self._fresh()
-        self._nodes.append(helper.make_node(op, list(inputs), [output], domain=domain, **attributes))
-        return output
+        return self.add_several(op, *inputs, n_outputs=1, domain=domain, **attributes)[0]
+
+    def add_several(self, op: str, *inputs: str, n_outputs: int, domain: str = "", **attributes: Any) -> list[str]:
+        """Add a node with several outputs."""
+        outputs = [self._fresh() for _ in range(n_outputs)]
+        self._nodes.append(helper.make_node(op, list(inputs), outputs, domain=domain, **attributes))
+        return outputs
 
     def cast(self, value: str, dtype: Any) -> str:
         """Add a cast to a numpy dtype."""
@@ -116,16 +120,29 @@ class Graph:
         return self.add("Concat", self.add("Sub", self.constant([[1.0]], np.float32), positive), positive, axis=1)
 
     def finish(self, scores: str, n_outputs: int) -> Finished:
-        """Return the graph that computes `scores`, a value `(n_rows, n_outputs)` of any float type.
+        """Return the member's graph that computes `scores`, a value `(n_rows, n_outputs)` of any float type.
 
         Raises:
             ConversionError: the result is not a valid ONNX model.
         """
-        last = self.cast(scores, np.float32)
-        nodes = _needed(self._nodes, last)
-        used = {name for node in nodes for name in _reads(node)}
-        inputs = [spec for spec in self._inputs.values() if spec.name in used]
-        names = {spec.name: spec.name for spec in inputs} | {last: SCORES}
+        output = TensorSpec(SCORES, DataType.FP32, (-1, n_outputs))
+        return self.finish_as("member", {self.cast(scores, np.float32): output})
+
+    def finish_as(self, name: str, outputs: Mapping[str, TensorSpec], *, keep_inputs: bool = False) -> Finished:
+        """Return the graph called `name` that computes several outputs.
+
+        Args:
+            name: of the graph.
+            outputs: value here, each one the output of a node -> the output that it becomes.
+            keep_inputs: take every declared input, also one that no output depends on.
+
+        Raises:
+            ConversionError: the result is not a valid ONNX model.
+        """
+        nodes = _needed(self._nodes, list(outputs))
+        used = {value for node in nodes for value in _reads(node)}
+        inputs = [spec for spec in self._inputs.values() if keep_inputs or spec.name in used]
+        names = {spec.name: spec.name for spec in inputs} | {value: spec.name for value, spec in outputs.items()}
 
         def rename(old: str) -> str:
             return names.setdefault(old, f"#{len(names)}")
@@ -138,12 +155,12 @@ class Graph:
             constants.append(self._constants[old])
         graph = helper.make_graph(
             nodes,
-            "member",
-            [_value(spec.name, spec.datatype, spec.row_shape) for spec in inputs],
-            [_value(SCORES, DataType.FP32, (n_outputs,))],
+            name,
+            [_value(spec) for spec in inputs],
+            [_value(spec) for spec in outputs.values()],
             constants,
         )
-        domains = {node.domain for node in _walk(nodes)} | {function.domain for function in self._functions} | {""}
+        domains = {node.domain for node in walk(nodes)} | {function.domain for function in self._functions} | {""}
         domains |= {imported.domain for function in self._functions for imported in function.opset_import}
         opset = {domain: self.opset[domain] for domain in sorted(domains)}
         model = helper.make_model(
@@ -161,9 +178,18 @@ class Graph:
         return f".{self._n_values}"
 
 
-def _value(name: str, datatype: DataType, row_shape: tuple[int, ...]) -> ValueInfoProto:
-    element = TensorProto.STRING if datatype is DataType.BYTES else helper.np_dtype_to_tensor_dtype(datatype.dtype)
-    return helper.make_tensor_value_info(name, element, [N_ROWS, *row_shape])
+def walk(nodes: Iterable[NodeProto]) -> Iterable[NodeProto]:
+    """Yield nodes and those of their subgraphs."""
+    for node in nodes:
+        yield node
+        for graph in _subgraphs(node):
+            yield from walk(graph.node)
+
+
+def _value(spec: TensorSpec) -> ValueInfoProto:
+    is_text = spec.datatype is DataType.BYTES
+    element = TensorProto.STRING if is_text else helper.np_dtype_to_tensor_dtype(spec.datatype.dtype)
+    return helper.make_tensor_value_info(spec.name, element, [N_ROWS, *spec.row_shape])
 
 
 def _check(model: ModelProto) -> None:
@@ -198,11 +224,11 @@ def _rename_in_place(node: NodeProto, rename: Callable[[str], str]) -> None:
             value.name = rename(value.name)
 
 
-def _needed(nodes: list[NodeProto], value: str) -> list[NodeProto]:
-    """Return the nodes on the way to `value`, each after those that it reads from; not every exporter sorts them."""
+def _needed(nodes: list[NodeProto], values: list[str]) -> list[NodeProto]:
+    """Return the nodes on the way to `values`, each after those that it reads from; not every exporter sorts them."""
     maker = {output: node for node in nodes for output in node.output if output}
     ordered: dict[int, NodeProto] = {}
-    waiting = [maker[value]]
+    waiting = [maker[value] for value in reversed(values)]
     while waiting:
         node = waiting[-1]
         if missing := [
@@ -217,16 +243,9 @@ def _needed(nodes: list[NodeProto], value: str) -> list[NodeProto]:
 
 def _reads(node: NodeProto) -> set[str]:
     """Return the names a node reads, those that its subgraphs capture included."""
-    return {name for inner in _walk([node]) for name in inner.input} | {
-        value.name for inner in _walk([node]) for graph in _subgraphs(inner) for value in graph.output
+    return {name for inner in walk([node]) for name in inner.input} | {
+        value.name for inner in walk([node]) for graph in _subgraphs(inner) for value in graph.output
     }
-
-
-def _walk(nodes: Iterable[NodeProto]) -> Iterable[NodeProto]:
-    for node in nodes:
-        yield node
-        for graph in _subgraphs(node):
-            yield from _walk(graph.node)
 
 
 def _subgraphs(node: NodeProto) -> list[GraphProto]:

@@ -16,6 +16,9 @@ from ...serving.contract.tensors import Array, DataType, TensorSpec
 from ..member import ConversionError
 from .graph import INNER_NAME, SCORES, Graph
 
+MISSING = ""
+"""What stands for a missing value in a column of strings."""
+
 FeatureNames = Mapping[str, Sequence[str]] | Sequence[str] | None
 
 
@@ -45,6 +48,7 @@ class Rows:
         dtypes: column name -> pandas dtype, for rows that came as a DataFrame.
         is_array: whether they came as a bare array, so that its tensor's name is only a default.
         named: whether the model was trained on columns with these names, and is asked with a DataFrame.
+        gaps: tensor of strings -> what the caller's rows held for a missing one.
     """
 
     specs: Mapping[str, TensorSpec]
@@ -53,6 +57,7 @@ class Rows:
     dtypes: Mapping[str, Any] = field(default_factory=dict)
     is_array: bool = False
     named: bool = False
+    gaps: Mapping[str, Any] = field(default_factory=dict)
 
     def only(self, names: Sequence[str]) -> "Rows":
         """Return the rows with only the named tensors, in that order.
@@ -122,17 +127,33 @@ class Rows:
         """Whether a column holds strings."""
         return self.specs[column.tensor].datatype is DataType.BYTES
 
+    def known(self, column: Column) -> tuple[Any, ...] | None:
+        """Return the categories of a column's pandas dtype, None where it has another one."""
+        categories = getattr(self.dtypes.get(str(column.name)), "categories", None)
+        return None if categories is None else tuple(categories.tolist())
+
     def table(self, arrays: Mapping[str, Array]) -> Any:
         """Return the columns of some rows as training had them: a DataFrame if `named`, else an array."""
+        held = {name: self._with_gaps(name, arrays[name]) for name in self.specs}
         if not self.named:
             if len(arrays) == 1 and len(self.columns) == arrays[self.columns[0].tensor].shape[1]:
-                return arrays[self.columns[0].tensor]
-            return np.stack([arrays[column.tensor][:, column.index] for column in self.columns], axis=1)
+                return held[self.columns[0].tensor]
+            return np.stack([held[column.tensor][:, column.index] for column in self.columns], axis=1)
         import pandas as pd
 
-        frame = pd.DataFrame({column.name: arrays[column.tensor][:, column.index] for column in self.columns})
-        text = [str(column.name) for column in self.columns if self.is_text(column)]
-        return frame.astype({name: self.dtypes[name] for name in text if name in self.dtypes})
+        # Left to itself, pandas would take strings for its own type and None for NaN.
+        kinds = {c: object if self.is_text(c) else None for c in self.columns}
+        frame = pd.DataFrame({c.name: pd.Series(held[c.tensor][:, c.index], dtype=kinds[c]) for c in self.columns})
+        own = [str(c.name) for c in self.columns if self.is_text(c) or self.known(c) is not None]
+        return frame.astype({name: self.dtypes[name] for name in own if name in self.dtypes})
+
+    def _with_gaps(self, name: str, array: Array) -> Array:
+        """Return a tensor with missing values where the string that stands for them is."""
+        if self.specs[name].missing is None:
+            return array
+        out = array.copy()
+        out[array == self.specs[name].missing] = self.gaps.get(name)
+        return out
 
 
 def read_rows(rows: Any, *, input_name: str, feature_names: FeatureNames = None) -> Rows:
@@ -151,10 +172,11 @@ def read_rows(rows: Any, *, input_name: str, feature_names: FeatureNames = None)
     else:
         given = rows if isinstance(rows, Mapping) else {input_name: rows}
         names = _by_tensor(feature_names, given)
-        arrays = {str(name): _tensor(str(name), value) for name, value in given.items()}
-        specs = {name: _spec(name, array, tuple(map(str, names.get(name, ())))) for name, array in arrays.items()}
+        gaps: dict[str, Any] = {}
+        arrays = {str(name): _tensor(str(name), value, gaps) for name, value in given.items()}
+        specs = {name: _spec(name, array, tuple(map(str, names.get(name, ()))), gaps) for name, array in arrays.items()}
         columns = tuple(column for spec in specs.values() for column in _columns(spec))
-        read = Rows(specs, arrays, columns, is_array=not isinstance(rows, Mapping))
+        read = Rows(specs, arrays, columns, is_array=not isinstance(rows, Mapping), gaps=gaps)
     if SCORES in read.specs:
         raise ConversionError(f"an input cannot be called {SCORES!r}: that is the name of every member's output")
     if taken := [name for name in read.specs if not name or INNER_NAME.fullmatch(name)]:
@@ -192,45 +214,65 @@ def _read_frame(frame: Any, input_name: str) -> Rows:
         raise ConversionError("the DataFrame has two columns of one name; rename one")
     if sparse := [name for name, series in columns.items() if type(series.dtype).__name__ == "SparseDtype"]:
         raise ConversionError(f"column {sparse[0]!r} is sparse; pass dense columns (.sparse.to_dense())")
-    numeric = {name: _numeric(series) for name, series in columns.items() if series.dtype.kind in "biuf"}
+    numeric = {name: _numeric(name, series) for name, series in columns.items() if series.dtype.kind in "biuf"}
     groups: dict[DataType, list[str]] = {}
     for name, array in numeric.items():
         groups.setdefault(DataType.of(array), []).append(name)
     arrays: dict[str, Array] = {}
     specs: dict[str, TensorSpec] = {}
+    gaps: dict[str, Any] = {}
     places: dict[str, Column] = {}
     for datatype, names in groups.items():
         tensor = input_name if len(groups) == 1 else f"{input_name}_{datatype.lower()}"
         arrays[tensor] = np.stack([numeric[name] for name in names], axis=1)
-        specs[tensor] = _spec(tensor, arrays[tensor], tuple(names))
+        specs[tensor] = _spec(tensor, arrays[tensor], tuple(names), gaps)
         places |= {column.name: column for column in _columns(specs[tensor]) if column.name}
     for name in (name for name in columns if name not in numeric):
-        arrays[name] = _tensor(name, columns[name].astype(object).to_numpy())
-        specs[name] = _spec(name, arrays[name], (name,))
-        if (known := getattr(columns[name].dtype, "categories", None)) is not None:
-            specs[name] = replace(specs[name], categories=tuple(map(str, known)))
+        if columns[name].dtype.kind in "mM":
+            raise ConversionError(_dates(f"column {name!r}", columns[name].dtype))
+        arrays[name] = _tensor(name, _category_values(columns[name]), gaps)
+        specs[name] = _spec(name, arrays[name], (name,), gaps)
+        known = getattr(columns[name].dtype, "categories", None)
+        if known is not None and specs[name].datatype is DataType.BYTES:
+            missing = () if specs[name].missing is None else (MISSING,)
+            specs[name] = replace(specs[name], categories=(*missing, *map(str, known)))
         places[name] = Column(name, 0, name)
     ordered = tuple(places[name] for name in columns)
-    return Rows(specs, arrays, ordered, {name: series.dtype for name, series in columns.items()})
+    return Rows(specs, arrays, ordered, {name: series.dtype for name, series in columns.items()}, gaps=gaps)
 
 
-def _numeric(series: Any) -> Array:
+def _category_values(series: Any) -> Array:
+    """Return the values of a column that is no number: of categories that are numbers those, with NaN for gaps."""
+    categories = getattr(series.dtype, "categories", None)
+    if categories is None or categories.dtype.kind not in "biuf":
+        return np.asarray(series.astype(object).to_numpy())
+    return np.asarray(series.astype(np.float64 if series.isna().any() else categories.dtype))
+
+
+def _numeric(name: str, series: Any) -> Array:
     """Return a numeric column; one of a nullable integer or boolean dtype with gaps becomes float64 with NaN."""
     if series.dtype.kind != "f" and series.isna().any():
         return np.asarray(series.to_numpy(np.float64, na_value=np.nan))
-    return np.asarray(series.to_numpy(np.dtype(getattr(series.dtype, "numpy_dtype", series.dtype))))
+    dtype = np.dtype(getattr(series.dtype, "numpy_dtype", series.dtype))
+    return _tensor(name, series.to_numpy(dtype.newbyteorder("=")), {}).reshape(-1)
 
 
-def _tensor(name: str, value: Any) -> Array:
+def _tensor(name: str, value: Any, gaps: dict[str, Any]) -> Array:
     if hasattr(value, "tocsr"):
-        raise ConversionError(f"input {name!r} is a sparse matrix; pass dense rows (.toarray())")
+        raise ConversionError(
+            f"input {name!r} is a sparse matrix; pass dense rows (.toarray(), for XGBoost with NaN where the matrix "
+            f"holds nothing: it takes that as missing)"
+        )
     array = np.asarray(value)
     if array.ndim == 1:
         array = array[:, np.newaxis]
     if array.ndim == 0:
         raise ConversionError(f"input {name!r}: expected rows along the first axis, got the single value {value!r}")
     if array.dtype.kind in "OU":
-        return _strings(name, array)
+        return _strings(name, array, gaps)
+    if array.dtype.kind in "mM":
+        raise ConversionError(_dates(f"input {name!r}", array.dtype))
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     try:
         DataType.of(array)
     except InvalidInput as error:
@@ -238,23 +280,42 @@ def _tensor(name: str, value: Any) -> Array:
     return array
 
 
-def _strings(name: str, array: Array) -> Array:
-    out = array.astype(object)
-    for row, value in enumerate(out.reshape(len(out), -1)):
-        if other := [item for item in value if not isinstance(item, str)]:
-            raise ConversionError(
-                f"input {name!r}: expected strings, got {other[0]!r} in row {row}; fill missing values with a string "
-                f"of their own and convert numbers to a numeric dtype"
-            )
+def _strings(name: str, array: Array, gaps: dict[str, Any]) -> Array:
+    """Return strings; missing values become `MISSING`, and what stood for them is noted in `gaps`."""
+    out, has_empty = array.astype(object), False
+    for row, cells in enumerate(out.reshape(len(out), -1)):
+        for place, cell in enumerate(cells):
+            if cell is None or type(cell).__name__ == "NAType" or (isinstance(cell, float) and np.isnan(cell)):
+                gaps.setdefault(name, cell)
+                cells[place] = MISSING
+            elif not isinstance(cell, str):
+                raise ConversionError(
+                    f"input {name!r}: expected strings, got {cell!r} in row {row}; convert numbers to a numeric dtype, "
+                    f"columns of several types to a DataFrame"
+                )
+            has_empty = has_empty or (isinstance(cell, str) and cell == MISSING)
+    if name in gaps and has_empty:
+        raise ConversionError(
+            f"input {name!r} holds missing values and empty strings; requests write a missing value as an empty "
+            f"string, so give one of them a string of its own"
+        )
     return out
 
 
-def _spec(name: str, array: Array, feature_names: tuple[str, ...]) -> TensorSpec:
+def _spec(name: str, array: Array, feature_names: tuple[str, ...], gaps: Mapping[str, Any]) -> TensorSpec:
     datatype = DataType.of(array)
     if array.ndim > 1 and feature_names and len(feature_names) != array.shape[1]:
         raise ConversionError(f"input {name!r}: {len(feature_names)} feature names for {array.shape[1]} columns")
     categories = tuple(np.unique(array.astype(str)).tolist()) if datatype is DataType.BYTES else ()
-    return TensorSpec(name, datatype, (-1, *array.shape[1:]), feature_names, categories)
+    missing = MISSING if name in gaps else None
+    return TensorSpec(name, datatype, (-1, *array.shape[1:]), feature_names, categories, missing=missing)
+
+
+def _dates(what: str, dtype: Any) -> str:
+    return (
+        f"{what} holds dates or times ({dtype}); a tensor holds numbers or strings: make features of them before "
+        f"training, such as days since a date, the hour or the weekday"
+    )
 
 
 def _columns(spec: TensorSpec) -> list[Column]:

@@ -1,35 +1,63 @@
-"""scikit-learn estimators and pipelines; boosted trees at the end of one are read exactly, all else is skl2onnx's.
+"""scikit-learn estimators and pipelines, written step by step with the arithmetic of the originals.
 
 scikit-learn computes in float32 for float32 rows and in float64 for all others, and its own trees compare in float32
-whatever comes: one draft of the graph does the same, another computes in the other type, for what has no float64
-kernel, and the gate takes the first that keeps parity.
+whatever comes; the graph does the same. Only what has no formula here is skl2onnx's; then a draft in each of the two
+types is tried and the gate takes the first that keeps parity.
 """
 
 import warnings
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...serving.contract.bundle import Task
-from ...serving.contract.tensors import Array, DataType
+from ...serving.contract.tensors import Array
 from ..member import ConversionError
 from ..parity import Native
-from . import pipeline
-from .graph import Finished, Graph
-from .rows import Rows, assemble
-from .trained import Draft, Trained, Wish, class_labels, scores_of, thresholds_of
+from . import (
+    sklearn_curves,
+    sklearn_encoders,
+    sklearn_ensembles,
+    sklearn_kernels,
+    sklearn_linear,
+    sklearn_scalers,
+    sklearn_trees,
+)
+from .graph import Finished
+from .histogram import locate_in
+from .rows import Rows
+from .sklearn_walk import Respond, Transform, Walk
+from .trained import Draft, Trained, Wish, class_labels, scores_of
 
-_OWN = {"xgboost.": "xgboost", "lightgbm.": "lightgbm", "sklearn.ensemble._hist_gradient_boosting.": "histogram"}
-"""Where a last step's class comes from -> module here whose `parse` reads its trees exactly."""
+_TRANSFORMS: Mapping[str, Transform] = {
+    **sklearn_scalers.TRANSFORMS,
+    **sklearn_curves.TRANSFORMS,
+    **sklearn_encoders.TRANSFORMS,
+}
+_RESPONDS: Mapping[str, Respond] = {
+    **sklearn_linear.RESPONDS,
+    **sklearn_kernels.RESPONDS,
+    **sklearn_trees.RESPONDS,
+    **sklearn_ensembles.RESPONDS,
+}
+_FAR = 1e6
+"""Times the largest number of the rows given: where distances begin to lose what tells training rows apart."""
+
+_ROUNDING = 2e-6
+"""By how much a model's answers in float32 and float64 may differ, absolute and relative."""
+
+_LEAF_DTYPES = (None, np.float32, np.float64)
+"""Types for what skl2onnx writes, that of the rows first."""
 
 
 def read(model: Any, rows: Rows, _: Wish) -> Trained:
     """Read a fitted classifier or regressor.
 
     Raises:
-        ConversionError: it is neither, or has no probabilities; the message names the way out.
+        ConversionError: it is neither, has no probabilities, or a part of it cannot be written; the message names the
+            part and the way out.
     """
     import sklearn
 
@@ -37,13 +65,11 @@ def read(model: Any, rows: Rows, _: Wish) -> Trained:
     task = _task(model)
     names = None if not hasattr(model, "feature_names_in_") else [str(name) for name in model.feature_names_in_]
     taken = rows.match(names, int(model.n_features_in_))
-    before, last = _split(model)
-    ensemble = _ensemble(last)
 
     def native(arrays: Any) -> Array:
         with warnings.catch_warnings():
-            # The rows may lack the names that the training data had.
-            warnings.filterwarnings("ignore", message="X does not have valid feature names")
+            # The rows may lack the names that the training data had, and hold categories that it did not.
+            warnings.simplefilter("ignore")
             table = taken.table(arrays)
             answer = model.predict_proba(table) if task == "classification" else model.predict(table)
         return scores_of(answer, task)
@@ -51,18 +77,12 @@ def read(model: Any, rows: Rows, _: Wish) -> Trained:
     classes = class_labels(model.classes_) if task == "classification" else None
     n_outputs = _width(native, taken) if classes is None else len(classes)
 
-    def draft_in(dtype: Any) -> Draft:
-        def draft() -> Finished:
-            graph = Graph()
-            if ensemble is None:
-                steps = _lowered(model) if dtype == np.float64 else model
-                outputs = pipeline.append(graph, steps, taken, dtype, is_classifier=classes is not None)
-                return graph.finish(outputs[0] if classes is None else outputs[1], n_outputs)
-            features = pipeline.append(graph, before, taken, dtype)[0] if before else assemble(graph, taken, dtype)
-            return graph.finish(ensemble.append(graph, graph.cast(features, ensemble.trees.dtype)), n_outputs)
+    def written(leaf_dtype: Any = None) -> tuple[Walk, Finished]:
+        walk = Walk(taken, _TRANSFORMS, _RESPONDS, leaf_dtype)
+        answer = walk.respond(model, walk.start(), "predict_proba" if task == "classification" else "predict")
+        return walk, walk.finish(answer, n_outputs)
 
-        return draft
-
+    walk, drafts = _drafts(_kind(model), written)
     return Trained(
         framework="scikit-learn",
         version=sklearn.__version__,
@@ -70,11 +90,96 @@ def read(model: Any, rows: Rows, _: Wish) -> Trained:
         task=task,
         classes=classes,
         n_outputs=n_outputs,
-        native=native,
+        native=_decided(native, taken, walk),
         rows=taken,
-        drafts=tuple(map(draft_in, _dtypes(taken))),
-        thresholds=thresholds_of(taken, _thresholds(before, last, ensemble, len(taken.columns))),
+        drafts=drafts,
+        thresholds=walk.thresholds(),
+        categories=walk.categories(),
+        trees=walk.trees,
+        locate=locate_in(model, taken) if type(model).__name__.startswith("HistGradientBoosting") else None,
     )
+
+
+def _decided(native: Native, rows: Rows, walk: Walk) -> Native:
+    """Return a model without an answer, NaN, where its own arithmetic decides and not what it has learned.
+
+    That is for numbers whose squares overflow; where the nearest rows are looked for, for those so large that float64
+    cannot tell distances from them apart; and where it computes in float32, for rows far outside those given that it
+    answers otherwise in float64. All are left out of optional probes.
+    """
+    if not walk.multiplies:
+        return native
+    numbers = {name: array for name, array in rows.arrays.items() if array.dtype.kind in "iuf"}
+    limits = {name: _limit(array, measures=walk.measures) for name, array in numbers.items()}
+    bounds = {name: _bounds(array) for name, array in numbers.items()}
+    is_single = all(array.dtype.kind == "O" or array.dtype.itemsize <= 4 for array in rows.arrays.values())
+
+    def answered(arrays: Mapping[str, Array]) -> Array:
+        scores = np.array(native(arrays), np.float64)
+        for name, limit in limits.items():
+            scores[(np.abs(arrays[name].astype(np.float64)) > limit).any(axis=1)] = np.nan
+        if not is_single:
+            return scores
+        outside = np.zeros(len(scores), np.bool_)
+        for name, (least, most) in bounds.items():
+            outside |= ((arrays[name] < least) | (arrays[name] > most)).any(axis=1)
+        if outside.any():
+            some = {name: array[outside] for name, array in arrays.items()}
+            wide = {name: a.astype(np.float64) if a.dtype.kind == "f" else a for name, a in some.items()}
+            apart = np.logical_not(
+                np.isclose(scores[outside], native(wide), rtol=_ROUNDING, atol=_ROUNDING).all(axis=1)
+            )
+            scores[np.flatnonzero(outside)[apart]] = np.nan
+        return scores
+
+    return answered
+
+
+def _bounds(array: Array) -> tuple[Array, Array]:
+    """Return the ends of the range of each column, widened by its width on both sides."""
+    least, most = (np.asarray(end(array.astype(np.float64), axis=0)) for end in (np.nanmin, np.nanmax))
+    width = np.where(most > least, most - least, 1.0)
+    return least - width, most + width
+
+
+def _limit(array: Array, *, measures: bool) -> Array:
+    """Return for each column the size above which a model's answer is arbitrary."""
+    overflows = np.sqrt(np.finfo(array.dtype).max) / 10 if array.dtype.kind == "f" else np.inf
+    if not measures:
+        return np.full(array.shape[1], overflows)
+    far = _FAR * (1 + np.nanmax(np.abs(array.astype(np.float64)), axis=0))
+    return np.asarray(np.minimum(overflows, far))
+
+
+def _drafts(kind: str, written: Callable[..., tuple[Walk, Finished]]) -> tuple[Walk, tuple[Draft, ...]]:
+    """Return the first walk that comes through and ways to write the model: one, or one a type for skl2onnx.
+
+    Raises:
+        ConversionError: none comes through.
+    """
+    failures: list[ConversionError] = []
+    for i, dtype in enumerate(_LEAF_DTYPES):
+        try:
+            first = written(dtype)
+        except ConversionError as error:
+            failures.append(error)
+            continue
+        except Exception as error:  # an estimator of somebody's own may lack what those of its name have
+            raise ConversionError(
+                f"scikit-learn {kind} cannot be written: {type(error).__name__}: {error}. Way out: write the model to "
+                f"ONNX another way and pass the path with native="
+            ) from error
+        others = _LEAF_DTYPES[i + 1 :] if first[0].used_leaf else ()
+        return first[0], (partial(_second, first), *(partial(_rewritten, written, other) for other in others))
+    raise ConversionError(f"scikit-learn {kind}: {failures[0]}") from failures[0]
+
+
+def _second(pair: tuple[Walk, Finished]) -> Finished:
+    return pair[1]
+
+
+def _rewritten(written: Callable[..., tuple[Walk, Finished]], dtype: Any) -> Finished:
+    return written(dtype)[1]
 
 
 def _task(model: Any) -> Task:
@@ -108,14 +213,6 @@ def _task(model: Any) -> Task:
     return "classification"
 
 
-def _dtypes(rows: Rows) -> tuple[Any, ...]:
-    """Return the types to compute in, the one in which scikit-learn computes for these rows first."""
-    numeric = [spec.datatype for spec in rows.specs.values() if spec.datatype is not DataType.BYTES]
-    if all(datatype in {DataType.FP16, DataType.FP32} for datatype in numeric):
-        return np.float32, np.float64
-    return np.float64, np.float32
-
-
 def _width(native: Native, rows: Rows) -> int:
     try:
         return int(native({name: array[:1] for name, array in rows.arrays.items()}).shape[1])
@@ -128,65 +225,6 @@ def _split(model: Any) -> tuple[Any, Any]:
     if not _is_pipeline(model):
         return None, model
     return (model[:-1] if len(model) > 1 else None), model[-1]
-
-
-def _ensemble(last: Any) -> Any:
-    """Return a step's trees as one of the modules here reads them, None where it is no such step."""
-    origins = [f"{cls.__module__}." for cls in type(last).__mro__]
-    for origin, module in _OWN.items():
-        if any(name.startswith(origin) for name in origins):
-            return import_module(f".{module}", __package__).parse(last)
-    return None
-
-
-def _lowered(model: Any) -> Any:
-    """Return the model with a cast to float32 before a last step that compares in float32."""
-    before, last = _split(model)
-    if not _compares_in_float32(last):
-        return model
-    from skl2onnx.sklapi import CastTransformer
-    from sklearn.pipeline import Pipeline
-
-    steps = before.steps if before else []
-    return Pipeline([*steps, ("cast", CastTransformer(dtype=np.float32)), ("last", last)])
-
-
-def _compares_in_float32(step: Any) -> bool:
-    """Whether a step is of scikit-learn's own trees, which cast features to float32 (all but the histogram ones)."""
-    grown = np.ravel(np.asarray(getattr(step, "estimators_", ()), object))
-    return hasattr(step, "tree_") or (grown.size > 0 and all(hasattr(tree, "tree_") for tree in grown))
-
-
-def _thresholds(before: Any, last: Any, ensemble: Any, n_columns: int) -> list[Array]:
-    """Return the thresholds of a last step of trees, taken back through the steps before it; empty if that fails."""
-    if ensemble is not None:
-        thresholds = list(ensemble.trees.thresholds(ensemble.n_features))
-    elif _compares_in_float32(last):
-        grown = [last] if hasattr(last, "tree_") else np.ravel(last.estimators_).tolist()
-        feature = np.concatenate([tree.tree_.feature for tree in grown])
-        threshold = np.concatenate([tree.tree_.threshold for tree in grown])
-        thresholds = [np.unique(threshold[feature == i]) for i in range(int(last.n_features_in_))]
-    else:
-        thresholds = []
-    for step in reversed(before or ()):
-        thresholds = _taken_back(step, thresholds)
-    return thresholds if len(thresholds) == n_columns else [np.zeros(0)] * n_columns
-
-
-def _taken_back(step: Any, thresholds: Sequence[Array]) -> list[Array]:
-    """Return thresholds behind a step that works column by column as thresholds in front of it."""
-    if type(step).__name__ == "SimpleImputer":
-        return list(thresholds)
-    if not hasattr(step, "inverse_transform") or int(step.n_features_in_) != len(thresholds):
-        return []
-    table = np.zeros((max(map(len, thresholds), default=0), len(thresholds)))
-    for column, values in enumerate(thresholds):
-        table[: len(values), column] = values
-    try:
-        inverse = np.asarray(step.inverse_transform(table), np.float64)
-    except Exception:  # no inverse for these values: then nothing is known about thresholds here
-        return []
-    return [np.unique(inverse[: len(values), column]) for column, values in enumerate(thresholds)]
 
 
 def _is_pipeline(model: Any) -> bool:

@@ -107,9 +107,8 @@ def test_of_two_tables_one_must_be_named() -> None:
         ({}, "at least one"),
         (5.0, "expected rows along the first axis"),
         (sparse.csr_matrix(np.eye(3)), "sparse matrix; pass dense rows"),
-        (np.array([["a"], [None]], object), "expected strings, got None in row 1; fill missing values"),
-        (np.array(["2020-01-01"], "datetime64[D]"), "convert it to numbers or strings first"),
-        (pd.DataFrame({"t": pd.to_datetime(["2020-01-01"])}), "input 't': expected strings"),
+        (np.array([["a"], [3]], object), "expected strings, got 3 in row 1; convert numbers to a numeric dtype"),
+        (np.array([1j]), "convert it to numbers or strings first"),
         ({"scores": np.zeros((2, 1))}, "cannot be called 'scores'"),
         ({"#1": np.zeros((2, 1))}, "cannot be called '#1'"),
         ({".1": np.zeros((2, 1))}, r"cannot be called '\.1'"),
@@ -136,3 +135,42 @@ def test_columns_of_several_tensors_are_assembled_in_order_and_cast() -> None:
     data = graph.finish(assemble(graph, rows, np.float32), 3).data
     answer = ort.InferenceSession(data).run(None, dict(rows.arrays))[0]
     np.testing.assert_array_equal(answer, FRAME[["income", "rooms", "age"]].to_numpy(np.float32))
+
+
+@pytest.mark.parametrize("gap", [None, np.nan, pd.NA])
+def test_missing_strings_are_written_as_empty_ones_and_come_back_as_they_were(gap: object) -> None:
+    frame = pd.DataFrame({"city": pd.Series(["rome", gap], dtype=object), "size": pd.Categorical(["s", None])})
+    rows = read(frame)
+    assert rows.arrays["city"].tolist() == [["rome"], [""]]
+    assert {name: (spec.missing, spec.categories) for name, spec in rows.specs.items()} == {
+        "city": ("", ("", "rome")),
+        "size": ("", ("", "s")),
+    }
+    table = rows.match(["city", "size"], 2).table(rows.arrays)
+    assert table["city"][1] is gap
+    assert table["size"].isna().tolist() == [False, True]
+    assert table["size"].dtype == frame["size"].dtype
+
+
+def test_categories_that_are_numbers_become_a_tensor_of_numbers_of_their_own() -> None:
+    frame = pd.DataFrame({"kind": pd.Categorical([10, 20, 10]), "zip": pd.Categorical([1, None, 2]), "age": [1, 2, 3]})
+    rows = read(frame)
+    assert {name: spec.datatype for name, spec in rows.specs.items()} == {
+        "tabular": DataType.INT64,
+        "kind": DataType.INT64,
+        "zip": DataType.FP64,
+    }
+    assert (rows.match(["kind", "zip", "age"], 3).table(rows.arrays).dtypes == frame.dtypes).all()
+
+
+def test_dates_are_refused_by_name() -> None:
+    with pytest.raises(ConversionError, match=r"column 'day' holds dates or times \(datetime64"):
+        read(pd.DataFrame({"day": pd.to_datetime(["2001-01-01"])}))
+    with pytest.raises(ConversionError, match=r"input 'tabular' holds dates or times \(timedelta64"):
+        read(np.array([[3]], "timedelta64[s]"))
+
+
+def test_the_byte_order_of_numbers_is_the_machines() -> None:
+    rows = read(np.array([[1.5]], ">f8"))
+    assert rows.arrays["tabular"].dtype == np.dtype(np.float64)
+    assert rows.arrays["tabular"].tolist() == [[1.5]]
