@@ -13,9 +13,9 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from ...serving.contract.bundle import Task
 from ...serving.contract.tensors import Array, DataType
+from ..batches import Arrays
 from ..member import ConversionError
 from ..parity import MAX_ROWS, Native
-from ..probes import Arrays
 from .graph import Finished, Graph
 from .rows import Column, Rows
 from .trained import Trained, Wish, adds_up, probabilities

@@ -1,12 +1,15 @@
 """Small real data and the way a member is scored in serving."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris
 from threadpoolctl import threadpool_limits
+from widedeep.export.libraries import import_keras
 from widedeep.export.member import Member
 from widedeep.serving.contract.tensors import Array, check_rows
 from widedeep.serving.engine import member as engine
@@ -41,6 +44,23 @@ def diabetes() -> Data:
     """A target between 25 and 346, 442 rows, 10 columns."""
     rows, target = load_diabetes(return_X_y=True)
     return np.asarray(rows), np.asarray(target)
+
+
+@pytest.fixture(scope="session")
+def images() -> Data:
+    """Digits as uint8 images `(600, 8, 8, 1)`."""
+    data = load_digits()
+    return data.images[:600, ..., np.newaxis].astype(np.uint8), data.target[:600]
+
+
+@pytest.fixture(scope="session")
+def keras() -> Any:
+    """Keras on TensorFlow, seeded; it takes seconds to import."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of TensorFlow about its own dependencies
+        library = import_keras()
+    library.utils.set_random_seed(0)
+    return library
 
 
 @pytest.fixture

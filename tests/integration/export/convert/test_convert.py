@@ -9,7 +9,7 @@ from sklearn.naive_bayes import GaussianNB
 from widedeep.export.convert import convert
 from widedeep.export.member import ConversionError
 
-from .conftest import Data
+from .conftest import Data, Score
 
 
 def test_an_object_of_no_known_framework_is_refused_with_the_list_of_known_ones() -> None:
@@ -23,12 +23,13 @@ def test_a_framework_without_converter_is_sent_to_its_own_onnx_export() -> None:
         convert(module(), np.zeros((2, 1)))
 
 
-def test_a_class_derived_from_a_known_one_is_converted_as_that(iris: Data) -> None:
+def test_a_class_derived_from_a_known_one_is_converted_as_that(iris: Data, score: Score) -> None:
     class Mine(GaussianNB):  # type: ignore[misc]  # scikit-learn publishes no types
         pass
 
-    with pytest.raises(ConversionError, match="skl2onnx cannot write it"):
-        convert(Mine().fit(*iris), iris[0])
+    member = convert(model := Mine().fit(*iris), iris[0])
+    assert member.source["class"] == "Mine"
+    np.testing.assert_allclose(score(member, {"tabular": iris[0]}), model.predict_proba(iris[0]), atol=1e-6)
 
 
 def test_classes_of_the_model_are_not_overruled(iris: Data) -> None:

@@ -1,42 +1,32 @@
 """One module, since TensorFlow takes seconds to import. Nets are small and trained for a few steps on real data."""
 
-import os
-import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-from sklearn.datasets import load_digits
+from keras_nets import subclassed, trained
 from widedeep.export.convert import convert
+from widedeep.export.convert.rows import read_rows
+from widedeep.export.convert.trained import Wish
 from widedeep.export.member import ConversionError
 from widedeep.serving.contract.tensors import Array
 
 from .conftest import Data, Score
 
 
-@pytest.fixture(scope="module")
-def keras() -> Any:
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of TensorFlow about its own dependencies
-        import keras
-    keras.utils.set_random_seed(0)
-    return keras
+def _lgamma(x: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.math.lgamma(x + 2)
 
 
-@pytest.fixture(scope="module")
-def images() -> Data:
-    """Digits as uint8 images `(600, 8, 8, 1)`."""
-    data = load_digits()
-    return data.images[:600, ..., np.newaxis].astype(np.uint8), data.target[:600]
+def _twice_in_python(x: Any) -> Any:
+    import tensorflow as tf
 
-
-def trained(keras: Any, net: Any, rows: Any, target: Array, loss: Any = "sparse_categorical_crossentropy") -> Any:
-    net.compile(keras.optimizers.Adam(0.01), loss, jit_compile=False)
-    net.fit(rows, target, epochs=2, verbose=0)
-    return net
+    return tf.ensure_shape(tf.py_function(lambda value: 2 * value, [x], tf.float32), [None, 4])
 
 
 def dense(keras: Any, n_outputs: int, activation: str | None = "softmax", name: str | None = None) -> Any:
@@ -71,6 +61,35 @@ def test_a_convolutional_net_takes_images_in_their_own_type(convolutional: Any, 
     assert member.opset == {"": 17}
     expected = convolutional.predict(images[0], verbose=0)
     np.testing.assert_allclose(score(member, {"image": images[0]}), expected, atol=1e-5)
+
+
+def test_what_acts_in_training_only_leaves_nothing_behind_and_statistics_inside_are_kept(
+    keras: Any, images: Data, score: Score
+) -> None:
+    layers = keras.layers
+    scale = layers.Normalization()
+    scale.adapt(images[0].astype(np.float32))
+    inner = keras.Sequential([keras.Input((None, None, 1)), scale, layers.Conv2D(8, 3, activation="gelu")])
+    random = [layers.RandomFlip(), layers.RandomRotation(0.1), layers.GaussianNoise(0.1), layers.SpatialDropout2D(0.1)]
+    last = [layers.Conv2D(8, 3, groups=2), layers.GlobalAveragePooling2D(), layers.Dense(10, activation="softmax")]
+    net = trained(keras, keras.Sequential([keras.Input((None, None, 1)), *random, inner, *last]), *images)
+    member = convert(net, images[0])
+    assert member.inputs[0].shape == (-1, 8, 8, 1)
+    np.testing.assert_allclose(score(member, {"tabular": images[0]}), net.predict(images[0], verbose=0), atol=1e-5)
+
+
+def test_the_layer_in_which_a_corrupted_graph_parts_from_the_model_is_named(convolutional: Any, images: Data) -> None:
+    read = import_module("widedeep.export.convert.keras").read
+    model = read(convolutional, read_rows({"image": images[0]}, input_name="image"), Wish())
+    graph = onnx.load_from_string(model.drafts[0]().data)
+    row = {"image": images[0][:1]}
+    assert model.locate(row, graph.SerializeToString()) is None
+    pointwise = next(tensor for tensor in graph.graph.initializer if list(tensor.dims) == [8, 8, 1, 1])
+    values = onnx.numpy_helper.to_array(pointwise).copy()
+    values[3, 2] += 0.5
+    pointwise.CopyFrom(onnx.numpy_helper.from_array(values, pointwise.name))
+    name = next(layer.name for layer in convolutional.layers if type(layer).__name__ == "SeparableConv2D")
+    assert model.locate(row, graph.SerializeToString()) == f"layer {name!r} (SeparableConv2D)"
 
 
 def test_exporting_twice_gives_the_same_bytes(convolutional: Any, images: Data) -> None:
@@ -163,29 +182,39 @@ def test_a_net_that_ignores_its_rows_is_refused(keras: Any, iris: Data) -> None:
         convert(net, iris[0])
 
 
-def test_a_layer_that_onnx_cannot_express_is_named(keras: Any, iris: Data) -> None:
-    layers = keras.layers
-    net = keras.Sequential(
-        [keras.Input((4,)), layers.Dense(8, activation="gelu"), layers.Dense(3, activation="softmax")]
-    )
-    with pytest.raises(ConversionError, match="ONNX has no Erfc; replace the layer"):
+def test_an_operation_that_onnx_lacks_is_refused_with_the_layer_it_comes_from(keras: Any, iris: Data) -> None:
+    odd = keras.layers.Lambda(_lgamma, name="odd")
+    net = keras.Sequential([keras.Input((4,)), odd, keras.layers.Dense(3, activation="softmax")])
+    with pytest.raises(ConversionError, match=r"layer 'odd' \(Lambda\) uses Lgamma, which ONNX does not have"):
         convert(trained(keras, net, *iris), iris[0])
 
 
-def test_layers_that_look_up_or_draw_at_random_are_refused_by_name(keras: Any, images: Data) -> None:
+def test_python_code_is_refused_before_anything_is_exported(keras: Any, iris: Data) -> None:
+    own = keras.layers.Lambda(_twice_in_python, output_shape=(4,), name="own")
+    net = keras.Sequential([keras.Input((4,)), own, keras.layers.Dense(3, activation="softmax")])
+    with pytest.raises(ConversionError, match=r"layer 'own' \(Lambda\) calls Python code"):
+        convert(net, iris[0])
+
+
+def test_layers_that_look_up_are_refused_by_name(keras: Any) -> None:
     layers = keras.layers
     number = keras.Input((1,), dtype="int64", name="number")
     known = layers.IntegerLookup(vocabulary=[1, 2, 3], output_mode="one_hot", name="known")(number)
-    with pytest.raises(ConversionError, match="layer 'known' looks values up"):
+    with pytest.raises(ConversionError, match=r"layer 'known' \(IntegerLookup\) looks values up"):
         convert(keras.Model(number, layers.Dense(2, activation="softmax")(known)), np.array([[1], [2]]))
-    flip = [
-        keras.Input((8, 8, 1)),
-        layers.RandomFlip(name="flip"),
-        layers.Flatten(),
-        layers.Dense(2, activation="softmax"),
-    ]
-    with pytest.raises(ConversionError, match="layer 'flip' draws at random"):
-        convert(keras.Sequential(flip), images[0])
+
+
+def test_half_precision_is_refused_and_its_way_out_works(keras: Any, iris: Data) -> None:
+    layers = [keras.layers.Dense(8, "relu", dtype="mixed_float16"), keras.layers.Dense(3, "softmax", dtype="float32")]
+    model = trained(keras, keras.Sequential([keras.Input((4,)), *layers]), *iris)
+    with pytest.raises(
+        ConversionError, match=r"layer '.*' \(Dense\) computes in float16.* convert the model in"
+    ) as error:
+        convert(model, iris[0])
+    told = str(error.value).partition("in float32: ")[2].split("; ")
+    names: dict[str, Any] = {"keras": keras, "model": model}
+    exec("\n".join(told), names)  # noqa: S102 - the message's own words must work
+    assert convert(names["net"], iris[0]).n_outputs == 3
 
 
 def test_outputs_that_are_no_table_are_refused(keras: Any, iris: Data) -> None:
@@ -195,21 +224,44 @@ def test_outputs_that_are_no_table_are_refused(keras: Any, iris: Data) -> None:
         convert(keras.Model(flower, [x, x]), iris[0])
 
 
-def test_a_model_without_declared_inputs_is_refused_and_can_be_wrapped(keras: Any, iris: Data) -> None:
-    class Own(keras.Model):  # type: ignore[misc, name-defined]  # Keras publishes no types
-        def __init__(self) -> None:
-            super().__init__()
-            self.dense = keras.layers.Dense(3, activation="softmax")
+def test_a_subclassed_model_declares_no_inputs_and_takes_the_rows_given(keras: Any, iris: Data, score: Score) -> None:
+    own = trained(keras, subclassed(keras, lambda self, x: self.last(self.first(x))), *iris)
+    member = convert(own, iris[0])
+    assert (member.inputs[0].name, member.task, member.n_outputs) == ("tabular", "classification", 3)
+    np.testing.assert_allclose(score(member, {"tabular": iris[0]}), own.predict(iris[0], verbose=0), atol=1e-5)
 
-        def call(self, x: Any) -> Any:
-            return self.dense(x)
 
-    own = trained(keras, Own(), *iris)
-    with pytest.raises(ConversionError, match=r"Own declares no inputs; wrap it"):
-        convert(own, iris[0])
-    flower = keras.Input((4,), name="flower")
-    member = convert(keras.Model(flower, own(flower)), iris[0])
-    assert (member.task, member.n_outputs) == ("classification", 3)
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_a_subclassed_model_takes_several_inputs_as_it_was_called(
+    keras: Any, iris: Data, score: Score, as_dict: bool
+) -> None:
+    def call(self: Any, x: Any) -> Any:
+        sepal, petal = (x["sepal"], x["petal"]) if as_dict else x
+        return self.last(keras.ops.concatenate([self.first(sepal), petal], -1))
+
+    rows: dict[str, Array] = {"sepal": iris[0][:, :1], "petal": iris[0][:, 1:]}
+    given = rows if as_dict else list(rows.values())
+    own = trained(keras, subclassed(keras, call), given, iris[1])
+    member = convert(own, rows | {"other": iris[0]}, inputs=["sepal", "petal"])
+    np.testing.assert_allclose(score(member, rows), own.predict(given, verbose=0), atol=1e-5)
+    with pytest.raises(ConversionError, match="the rows hold 'sepal'"):
+        convert(own, {"sepal": rows["sepal"]})
+
+
+def test_a_model_that_draws_at_random_when_it_predicts_is_refused_by_its_layer(keras: Any, images: Data) -> None:
+    flip = keras.layers.RandomFlip(name="flip")
+    own = subclassed(keras, lambda self, x: self.last(self.first(keras.ops.reshape(flip(x), (-1, 64)))), flip)
+    rows = images[0].astype(np.float32)
+    with pytest.raises(
+        ConversionError,
+        match=r"layer 'flip' \(RandomFlip\) draws at random or changes its state .* when the model predicts",
+    ):
+        convert(trained(keras, own, rows, images[1] % 3), rows)
+
+
+def test_a_model_that_was_never_called_is_refused(keras: Any, iris: Data) -> None:
+    with pytest.raises(ConversionError, match="Own was never called, so that it has no weights; train it first"):
+        convert(subclassed(keras, lambda self, x: self.last(x)), iris[0])
 
 
 @pytest.mark.parametrize(
@@ -223,11 +275,3 @@ def test_a_model_without_declared_inputs_is_refused_and_can_be_wrapped(keras: An
 def test_rows_that_do_not_fit_are_refused(flowers: Any, rows: Any, message: str) -> None:
     with pytest.raises(ConversionError, match=message):
         convert(flowers, rows)
-
-
-@pytest.mark.slow
-def test_a_recurrent_net_is_converted(keras: Any, iris: Data) -> None:
-    layers = keras.layers
-    net = keras.Sequential([keras.Input((4, 1), name="s"), layers.GRU(4), layers.Dense(3, activation="softmax")])
-    rows = iris[0][..., np.newaxis]
-    assert convert(trained(keras, net, rows, iris[1]), rows).n_outputs == 3
