@@ -11,22 +11,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..serving.contract.bundle import Bundle, MemberSpec, Samples, write_bundle
+from ..serving.contract.columns import bind_columns
 from ..serving.contract.tensors import Array, TensorSpec, check_rows
 from ..serving.engine import member as engine
 from ..serving.engine.ensemble import Ensemble
 from ..serving.engine.outputs import outputs_of
 from .member import ConversionError, Member
+from .quantize import Int8, to_int8
 from .weights import AnyLearner, Selection, learn
 
 HELD_OUT_FILE = "held_out.npz"
 """Evidence: `target` and `scores/<member>`, the rows on which the combination was learned and chosen."""
 
 Classes = tuple[str, ...] | tuple[int, ...]
+
+Rows = Any
+"""Input name -> rows, or a pandas DataFrame; pandas is not imported to say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +57,13 @@ def build(
     members: Mapping[str, Member],
     scores: Mapping[str, Array],
     target: Array | Sequence[object],
-    rows: Mapping[str, Array],
+    rows: Rows,
     classes: Sequence[str] | Sequence[int] | None = None,
     learners: Sequence[AnyLearner] | None = None,
     seed: int = 0,
     n_folds: int = 5,
     golden_rows: int = 8,
+    int8: Int8 | None = None,
     on_learner: Callable[[str], None] = lambda _: None,
 ) -> Built:
     """Learn how to combine the members and write the bundle.
@@ -69,17 +76,20 @@ def build(
             (see `cross_fit`) or held-out ones. On training rows the weights would reward overfitting.
         target: the truth of the same rows: class labels `(n_rows,)` as served, or their numbers from 0 where labels are
             text; or values `(n_rows,)` or `(n_rows, n_outputs)`.
-        rows: input name -> real rows of the inputs that the members take, at least one; `golden_rows` of them, evenly
+        rows: input name -> real rows of the inputs that the members take, at least one, or a pandas DataFrame with the
+            columns that they were converted from; `golden_rows` of them, evenly
             spaced, go into the bundle with the exact answers. They need not be the rows of `scores`.
         classes: labels to serve, in score order, where the members only know the numbers 0 to n_outputs - 1.
         learners: weight learners to choose from, all by default.
         seed: of the folds and of the learners that draw at random.
         n_folds: folds of the cross-validation that chooses among the learners.
         golden_rows: golden rows to keep, at least 1.
+        int8: nets to serve in int8, calibrated on `rows`, if the ensemble stays as good on held-out rows.
         on_learner: called with each learner's name once it is fitted and judged, for progress.
 
     Raises:
-        ConversionError: members contradict each other in task, outputs, classes or an input's declaration.
+        ConversionError: members contradict each other in task, outputs, classes or an input's declaration, or int8
+            costs more than it may.
         InvalidInput: `rows` lacks an input or does not fit one.
         ValueError: scores or target do not fit the members.
         BundleError: the written bundle does not answer as its members did.
@@ -93,11 +103,20 @@ def build(
     labels = _labels(first, classes)
     inputs = merged_inputs(members)
     golden = _golden(inputs, rows, golden_rows)
-    truth = class_indices(target, labels) if first.task == "classification" else np.asarray(target, np.float64)
+    truth = _truth(target, labels)
     ordered = {member: np.asarray(scores[member], np.float64) for member in members}
     selection = learn(
         ordered, truth, task=first.task, learners=learners, seed=seed, n_folds=n_folds, on_learner=on_learner
     )
+    if int8 is not None:
+        members = to_int8(
+            members,
+            replace(int8, rows=_checked(inputs, int8.rows)),
+            combiner=selection.combiner,
+            truth=_truth(int8.target, labels),
+            calibration=_checked(inputs, rows),
+            golden=golden,
+        )
     bundle = Bundle(
         name=name,
         task=first.task,
@@ -119,8 +138,8 @@ def build(
 def merged_inputs(members: Mapping[str, Member]) -> tuple[TensorSpec, ...]:
     """Return the bundle's inputs: the union of the members', in order of first use.
 
-    Where two members share an input, NaN is legal only if both can take it, a value is a known category if any knows
-    it, and feature names may be missing on one side.
+    Where two members share an input, NaN and infinities are legal only if both can take them, a value is a known
+    category if any knows it (all, of those that refuse others), and feature names may be missing on one side.
 
     Raises:
         ConversionError: two members declare an input of one name differently.
@@ -141,11 +160,22 @@ def merged_inputs(members: Mapping[str, Member]) -> tuple[TensorSpec, ...]:
                 replace(
                     known,
                     feature_names=known.feature_names or spec.feature_names,
-                    categories=tuple(dict.fromkeys((*known.categories, *spec.categories))),
+                    categories=_categories(known, spec),
                     allow_nan=known.allow_nan and spec.allow_nan,
+                    allow_inf=known.allow_inf and spec.allow_inf,
+                    closed_categories=known.closed_categories or spec.closed_categories,
+                    missing=known.missing if known.missing == spec.missing else None,
                 ),
             )
     return tuple(spec for _, spec in merged.values())
+
+
+def _categories(one: TensorSpec, other: TensorSpec) -> tuple[str, ...]:
+    if one.closed_categories and other.closed_categories:
+        return tuple(category for category in one.categories if category in set(other.categories))
+    if one.closed_categories or other.closed_categories:
+        return one.categories if one.closed_categories else other.categories
+    return tuple(dict.fromkeys((*one.categories, *other.categories)))
 
 
 def class_indices(target: Array | Sequence[object], classes: Classes) -> npt.NDArray[np.int64]:
@@ -188,9 +218,28 @@ def _labels(member: Member, classes: Sequence[str] | Sequence[int] | None) -> Cl
     return tuple(classes)  # type: ignore[return-value]  # Bundle checks that they are all of one kind
 
 
-def _golden(inputs: Sequence[TensorSpec], rows: Mapping[str, Array], golden_rows: int) -> dict[str, Array]:
-    taken = {spec.name: np.asarray(rows[spec.name]) for spec in inputs if spec.name in rows}
-    n_rows = check_rows(inputs, taken)
+def _truth(target: Array | Sequence[object], classes: Classes) -> Array:
+    return class_indices(target, classes) if classes else np.asarray(target, np.float64)
+
+
+def _checked(inputs: Sequence[TensorSpec], rows: Rows) -> dict[str, Array]:
+    if hasattr(rows, "iloc"):
+        taken = bind_columns(inputs, {str(name): _cells(rows[name]) for name in rows.columns})
+    else:
+        taken = {spec.name: np.asarray(rows[spec.name]) for spec in inputs if spec.name in rows}
+    check_rows(inputs, taken)
+    return taken
+
+
+def _cells(series: Any) -> Array:
+    """Return a pandas column; of its own nullable types with gaps as objects, since integers would become floats."""
+    plain = isinstance(series.dtype, np.dtype) or not series.hasnans
+    return np.asarray(series.to_numpy() if plain else series.to_numpy(dtype=object))
+
+
+def _golden(inputs: Sequence[TensorSpec], rows: Rows, golden_rows: int) -> dict[str, Array]:
+    taken = _checked(inputs, rows)
+    n_rows = len(next(iter(taken.values())))
     index = np.unique(np.linspace(0, n_rows - 1, max(1, golden_rows)).round().astype(np.int64))
     return {name: array[index] for name, array in taken.items()}
 
