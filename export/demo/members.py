@@ -1,10 +1,6 @@
 """The demo's members: a small separable-conv net, two boosted ensembles of trees and a linear model."""
 
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sklearn.linear_model import LogisticRegression
@@ -12,6 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ...serving.contract.tensors import Array
+from ..libraries import import_keras
 from ..train import Recipe
 
 EPOCHS = 20
@@ -56,17 +53,6 @@ def separable_net() -> Any:
     x = convolved(x, layers.SeparableConv2D(2 * _FILTERS, 3, padding="same", use_bias=False))
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(image, layers.Dense(N_CLASSES, activation="softmax", name="probabilities")(x))
-
-
-def import_keras() -> Any:
-    """Import Keras on TensorFlow without the start-up lines that native code writes to standard error."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _silent_stderr():
-        import keras
-        import tensorflow as tf
-    tf.get_logger().setLevel("ERROR")
-    return keras
 
 
 def _fit_net(inputs: Mapping[str, Array], labels: Array, seed: int) -> Any:
@@ -121,17 +107,3 @@ def _on_columns(name: str, make: Callable[[int], Any]) -> Recipe:
         lambda inputs, labels, seed: make(seed).fit(inputs["tabular"], labels),
         lambda model, inputs: model.predict_proba(inputs["tabular"]),
     )
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Send what native code writes to standard error nowhere; exceptions still carry their own text."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)

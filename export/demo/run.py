@@ -4,21 +4,19 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ...serving.contract.bundle import Bundle, read_bundle
 from ...serving.contract.errors import BundleError, ExecutionError
 from ...serving.engine.ensemble import Ensemble
 from ...serving.protocol.service import SERVICE
+from ..progress import phase
 from .call import ask, free_port, server
 from .digits import Rows, split_digits
 from .make import MODEL, VERSION, Results, make_bundle
@@ -67,7 +65,7 @@ def run_demo(output: Path, *, port: int, seed: int, fresh: bool, console: Consol
     if not fresh and (results := _reusable(output, made_by)) is not None:
         console.print(f"[green]✓[/] {path} is up to date; --fresh trains again")
     else:
-        made = make_bundle(path, seed, lambda title, n_steps: _phase(console, title, n_steps))
+        made = make_bundle(path, seed, lambda title, n_steps: phase(console, title, n_steps))
         results = made.results
         _write_json(output / RESULTS_FILE, results)
         _write_json(output / MADE_BY_FILE, {**made_by, "digest": made.built.bundle.digest})
@@ -102,28 +100,6 @@ def _serve_and_call(console: Console, output: Path, path: Path, port: int, test:
             table.add_row(str(test.labels[i]), str(row["label"][0, 0]), f"{row['probabilities'].max():.4f}")
         console.print(table)
     console.print("[green]✓[/] the server drained and stopped with status 0")
-
-
-@contextmanager
-def _phase(console: Console, title: str, n_steps: int) -> Iterator[Callable[[str], None]]:
-    """Show one stage: a bar on a terminal, and a line when it is done; elsewhere also a line a step."""
-    started = time.monotonic()
-    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=n_steps or None)
-        if not console.is_terminal:
-            console.print(f"  {title}")
-        last = ""
-
-        def step(name: str) -> None:
-            nonlocal last
-            progress.update(task, description=f"{title}: {name}", advance=1)
-            if not console.is_terminal and name != last:
-                console.print(f"    {name} ({time.monotonic() - started:.0f} s)")
-            last = name
-
-        yield step
-    console.print(f"[green]✓[/] {title} ({time.monotonic() - started:.1f} s)")
 
 
 def _parity_table(bundle: Bundle) -> Table:
