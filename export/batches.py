@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from ..serving.contract.tensors import Array
 
@@ -40,6 +41,11 @@ def batch_rows(rows: Arrays) -> int:
 def only_rows(rows: Arrays, index: Array) -> dict[str, Array]:
     """Return some of the rows, by number or by a mask."""
     return {name: array[index] for name, array in rows.items()}
+
+
+def spread(n_rows: int, most: int) -> npt.NDArray[np.int64]:
+    """Return at most `most` of the places 0 to `n_rows - 1`, evenly drawn, the first and the last among them."""
+    return np.unique(np.linspace(0, max(0, n_rows - 1), min(n_rows, most)).round().astype(np.int64))
 
 
 def joined(parts: Sequence[Arrays]) -> Arrays:

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..serving.contract.bundle import Bundle, MemberSpec, Samples, write_bundle
+from ..serving.contract.bundle import Bundle, MemberSpec, Samples, check_place, write_bundle
 from ..serving.contract.columns import bind_columns
 from ..serving.contract.tensors import Array, TensorSpec, check_rows
 from ..serving.engine import member as engine
 from ..serving.engine.ensemble import Ensemble
 from ..serving.engine.outputs import outputs_of
+from .batches import only_rows, spread
 from .member import ConversionError, Member
 from .quantize import Int8, to_int8
 from .weights import AnyLearner, Selection, learn
@@ -92,9 +93,11 @@ def build(
             costs more than it may.
         InvalidInput: `rows` lacks an input or does not fit one.
         ValueError: scores or target do not fit the members.
-        BundleError: the written bundle does not answer as its members did.
+        BundleError: something else than a bundle stands at `path`, or the written bundle does not answer as its
+            members did.
     """
     path = Path(path)
+    check_place(path)
     if not members:
         raise ConversionError("a bundle needs at least one member; `members` is empty")
     if scores.keys() != members.keys():
@@ -239,9 +242,7 @@ def _cells(series: Any) -> Array:
 
 def _golden(inputs: Sequence[TensorSpec], rows: Rows, golden_rows: int) -> dict[str, Array]:
     taken = _checked(inputs, rows)
-    n_rows = len(next(iter(taken.values())))
-    index = np.unique(np.linspace(0, n_rows - 1, max(1, golden_rows)).round().astype(np.int64))
-    return {name: array[index] for name, array in taken.items()}
+    return only_rows(taken, spread(len(next(iter(taken.values()))), max(1, golden_rows)))
 
 
 def _run(bundle: Bundle, graphs: Mapping[str, bytes], rows: Mapping[str, Array]) -> npt.NDArray[np.float64]:

@@ -19,7 +19,7 @@ from ..serving.contract.bundle import Task
 from ..serving.contract.certificate import DEFAULT_TOLERANCES, Certificate, tolerance_of
 from ..serving.contract.tensors import Array, TensorSpec
 from ..serving.engine.runtime import CPU, ort
-from .batches import Arrays, Probe, batched, joined, only_rows
+from .batches import Arrays, Probe, batched, joined, only_rows, spread
 from .comparison import compare, sizes_of
 from .member import ConversionError, ParityError
 from .native import MAX_SCORE, Native, ask, ask_each
@@ -279,6 +279,5 @@ def _bases(claim: Claim, real: Arrays, scores: npt.NDArray[np.float64]) -> Bases
 
 
 def _drawn_evenly(claim: Claim, most: int) -> dict[str, Array]:
-    n_rows = len(next(iter(claim.rows.values())))
-    index = np.unique(np.linspace(0, n_rows - 1, min(n_rows, most)).round().astype(np.int64))
+    index = spread(len(next(iter(claim.rows.values()))), most)
     return {spec.name: np.ascontiguousarray(claim.rows[spec.name][index]) for spec in claim.inputs}

@@ -20,6 +20,7 @@ from ..serving.contract.combiner import Combiner
 from ..serving.contract.quantization import Quantization
 from ..serving.contract.tensors import Array
 from ..serving.engine.runtime import CPU
+from .batches import only_rows, spread
 from .int8_graph import METHOD, int8_graph, jittered
 from .member import ConversionError, Member
 from .runs import open_graph, score
@@ -180,11 +181,9 @@ def _tolerance(member: Member, golden: Mapping[str, Array]) -> float:
     """
     expected = _scores(member, golden)
     others = [_scores(replace(member, graph=jittered(member.graph, _JITTER, seed)), golden) for seed in range(_JITTERS)]
-    spread = max(float(relative_difference(expected, other, member.certificate.sizes).max()) for other in others)
-    return max(DEFAULT_TOLERANCES[CPU], _MARGIN * spread)
+    widest = max(float(relative_difference(expected, other, member.certificate.sizes).max()) for other in others)
+    return max(DEFAULT_TOLERANCES[CPU], _MARGIN * widest)
 
 
 def _drawn(rows: Mapping[str, Array]) -> dict[str, Array]:
-    n_rows = len(next(iter(rows.values())))
-    index = np.unique(np.linspace(0, n_rows - 1, min(n_rows, _CALIBRATION_ROWS)).round().astype(np.int64))
-    return {name: array[index] for name, array in rows.items()}
+    return only_rows(rows, spread(len(next(iter(rows.values()))), _CALIBRATION_ROWS))

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from ...serving.contract.bundle import BUNDLE_FILE
+from ...serving.contract.bundle import check_place
+from ...serving.contract.errors import BundleError
 from .problems import Problem, SpecError
 from .schema import Sheet
 
@@ -40,13 +41,10 @@ def check_file(path: Path) -> None:
 
 
 def _check_folder(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise Problem(f"{path} is a file; expected the bundle's folder")
-    if path.is_dir() and any(path.iterdir()) and not (path / BUNDLE_FILE).is_file():
-        raise Problem(
-            f"{path} holds other things than a bundle, and only a bundle is replaced; give a folder of its own, such "
-            f"as {path / '<name>' / '1'}"
-        )
+    try:
+        check_place(path)
+    except BundleError as error:
+        raise Problem(str(error)) from error
     _check_parent(path)
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ...serving.contract.errors import InvalidInput
 from ...serving.contract.tensors import Array
 from ...serving.engine.runtime import CPU
+from ..batches import spread
 from ..build import Built, build
 from ..convert import convert
 from ..convert.trained import probabilities
@@ -30,7 +31,7 @@ from .inputs import Source, Table
 from .places import bundle_place
 from .problems import Problem
 from .schema import Sheet
-from .scoring import own_scores, row_bytes, rows_to_convert, servable, spread, tensors
+from .scoring import own_scores, row_bytes, rows_to_convert, servable, tensors
 
 Phase = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
 """Opens a stage of the work given its title and number of steps; the function that it yields is called once a step

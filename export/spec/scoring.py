@@ -18,6 +18,7 @@ from ...serving.contract.errors import InvalidInput
 from ...serving.contract.tensors import Array, check_rows
 from ...serving.engine import member as engine
 from ...serving.engine.pool import available_cores
+from ..batches import spread
 from ..member import Member
 from .data import Dataset
 from .inputs import Source, Table, wider
@@ -28,11 +29,6 @@ _MOST_BYTES = 256 << 20
 
 _LEAST_ROWS = 64
 _CHUNK_ROWS = 256
-
-
-def spread(n_rows: int, most: int) -> npt.NDArray[np.int64]:
-    """Return at most `most` of the places 0 to `n_rows - 1`, evenly drawn."""
-    return np.unique(np.linspace(0, max(0, n_rows - 1), min(n_rows, most)).round().astype(np.int64))
 
 
 def row_bytes(given: Iterable[Source]) -> int:

@@ -307,6 +307,21 @@ def read_samples(path: Path) -> Samples:
     return Samples(inputs, outputs)
 
 
+def check_place(path: Path) -> None:
+    """Refuse a place for a bundle where something else stands: only a bundle or an empty folder is replaced.
+
+    Raises:
+        BundleError: it is a file, or a folder that holds other things.
+    """
+    if path.exists() and not path.is_dir():
+        raise BundleError(f"{path} is a file; expected the bundle's folder")
+    if path.is_dir() and any(path.iterdir()) and not (path / BUNDLE_FILE).is_file():
+        raise BundleError(
+            f"{path} holds other things than a bundle, and only a bundle is replaced; give a folder of its own, such "
+            f"as {path / '<name>' / '1'}"
+        )
+
+
 def write_bundle(
     path: Path,
     bundle: Bundle,
@@ -325,7 +340,11 @@ def write_bundle(
 
     Returns:
         The description as read back from disk, every digest checked.
+
+    Raises:
+        BundleError: something else than a bundle stands at `path`, see `check_place`.
     """
+    check_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:

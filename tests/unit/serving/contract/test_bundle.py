@@ -178,3 +178,17 @@ def test_a_certificate_with_sizes_of_other_outputs_is_refused(bundle: Path) -> N
     edit(bundle, lambda data: data["members"][0]["certificate"].update(sizes=[1.0, 1.0]))
     with pytest.raises(BundleError, match="member 'deep': its certificate states 2 sizes for 3 outputs"):
         read_bundle(bundle)
+
+
+@pytest.mark.parametrize("what", ["a folder of other things", "a file"])
+def test_nothing_but_a_bundle_is_replaced(bundle: Path, tmp_path: Path, what: str) -> None:
+    place = tmp_path / "place"
+    if what == "a file":
+        place.write_text("mine")
+    else:
+        (place / "model").mkdir(parents=True)
+    read = read_bundle(bundle)
+    graphs = {member.name: (bundle / member.file).read_bytes() for member in read.members}
+    with pytest.raises(BundleError, match=rf"{place} (holds other things than a bundle|is a file)"):
+        write_bundle(place, read, graphs, read_samples(bundle))
+    assert place.read_text() == "mine" if what == "a file" else (place / "model").is_dir()
