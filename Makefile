@@ -10,7 +10,7 @@ WHEEL := build/wheel
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-all lint types wheel-test protos clean
+.PHONY: help venv demo test test-slow test-all lint types wheel-test protos clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,10 @@ demo: $(INSTALLED)  ## train, export, prove parity, learn weights, serve and cal
 test: $(INSTALLED)  ## run the suite, without what is large or slow
 	$(BIN)/python -m pytest
 
-test-all: $(INSTALLED)  ## run the whole suite
-	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 900
+test-slow: $(INSTALLED)  ## run what `make test` leaves out: large nets, the demo, wide sweeps
+	$(BIN)/python -m pytest -m slow --timeout 900
+
+test-all: test test-slow  ## run the whole suite
 
 lint: $(INSTALLED)  ## check style, format and which folder imports which
 	$(BIN)/ruff check

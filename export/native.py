@@ -20,7 +20,7 @@ Native = Callable[[Arrays], Array]
 MAX_SCORE = float(np.finfo(np.float32).max)
 """Scores are served in FP32."""
 
-_MOST_REFUSALS, _MOST_IN_VAIN = 1024, 64
+_MOST_REFUSALS, _MOST_IN_VAIN = 128, 16
 """Questions that a probe may cost: with some answers, and without any."""
 
 

@@ -70,6 +70,7 @@ class Claim:
         categories: numbers that stand for categories, as far as known.
         reach: further probes.
         locate: where a row's answers part.
+        rounding: tolerance of a model whose own answers rounding moves by more than that of a provider; see `Trained`.
     """
 
     inputs: Sequence[TensorSpec]
@@ -83,6 +84,7 @@ class Claim:
     categories: ByColumn = field(default_factory=dict)
     reach: Reach | None = None
     locate: Locate | None = None
+    rounding: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +182,17 @@ def prove(graph: bytes, claim: Claim, evidence: Evidence, *, providers: Iterable
         certificate = _compare(path, claim, evidence, CPU)
         for provider in others:
             _compare(path, claim, evidence, provider)
-    proven = {provider: tolerance_of({}, provider) for provider in others}
-    return replace(certificate, tolerance=dict(certificate.tolerance) | proven)
+    providers = dict.fromkeys([*certificate.tolerance, *others])
+    return replace(certificate, tolerance={provider: _tolerance(claim, provider) for provider in providers})
+
+
+def _tolerance(claim: Claim, provider: str) -> float:
+    return max(tolerance_of({}, provider), claim.rounding)
 
 
 def _compare(path: Path, claim: Claim, evidence: Evidence, provider: str) -> Certificate:
     """Return the certificate of one provider."""
-    tolerance = tolerance_of({}, provider)
+    tolerance = _tolerance(claim, provider)
     session = open_graph(path, claim.inputs, provider)
     worst, kinds, n_rows, overflowed = Worst(), dict[str, int](), 0, 0
     for asked in evidence:

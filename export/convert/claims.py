@@ -92,6 +92,7 @@ def claim_of(trained: Trained, *, allow_nan: bool | None = None) -> Claim:
         categories=trained.categories,
         reach=reach if trained.trees else None,
         locate=trained.locate,
+        rounding=trained.rounding,
     )
 
 

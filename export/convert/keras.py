@@ -13,14 +13,13 @@ import numpy as np
 from ...serving.contract.bundle import Task
 from ...serving.contract.tensors import Array
 from ..member import ConversionError
-from ..native import Native
 from .graph import Finished
 from .keras_inputs import Feed, as_predicted, bind
 from .keras_layers import check_graph, check_layers, check_trace
 from .keras_locate import locator
 from .rows import Rows
 from .tensorflow_graph import finish, write
-from .tensorflow_native import steady
+from .tensorflow_native import Ask, rounding, steady
 from .tensorflow_trace import Traced, trace, width_of
 from .trained import Trained, Wish, adds_up, probabilities
 
@@ -40,7 +39,9 @@ def read(model: Any, rows: Rows, wish: Wish) -> Trained:
     check_trace(model, traced)
     width = width_of(traced)
 
-    answer = _asked(model, feed)
+    ask, floats = _asked(model, feed), _taken_as_floats(model, feed)
+    tolerance = rounding(ask, feed.rows, floats)
+    answer = steady(ask, feed.rows, floats, tolerance)
     task = wish.task or _task(model, traced) or _task_of(answer, feed)
     is_binary = task == "classification" and width == 1
 
@@ -61,24 +62,29 @@ def read(model: Any, rows: Rows, wish: Wish) -> Trained:
         drafts=(draft,),
         locate=locator(model, feed),
         allow_nan=False,
+        rounding=tolerance,
     )
 
 
-def _asked(model: Any, feed: Feed) -> Native:
+def _asked(model: Any, feed: Feed) -> Ask:
     import keras
 
     own = type(model).predict is not keras.Model.predict
 
-    def answer(arrays: Mapping[str, Array]) -> Array:
+    def ask(arrays: Mapping[str, Array]) -> Array:
         packed = feed.packed({name: as_predicted(array) for name, array in arrays.items()})
         # `predict` sets up a data set: measured, 20 to 270 ms a call, against 1 ms for the same graph by batch.
         scores = model.predict(packed, verbose=0) if own else model.predict_on_batch(packed)
         (flat,) = keras.tree.flatten(scores)
         return np.asarray(flat).reshape(len(flat), -1)
 
+    return ask
+
+
+def _taken_as_floats(model: Any, feed: Feed) -> set[str]:
+    """Return the inputs that the model casts to floating point numbers; a subclassed one does not say."""
     declared = zip(feed.rows.specs, getattr(model, "inputs", None) or (), strict=False)
-    floats = {name for name, tensor in declared if "float" in str(tensor.dtype)}
-    return steady(answer, feed.rows, floats)
+    return {name for name, tensor in declared if "float" in str(tensor.dtype)}
 
 
 def _check(model: Any, backend: str) -> None:

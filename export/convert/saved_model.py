@@ -16,7 +16,7 @@ from .keras_inputs import bind_names
 from .keras_layers import check_graph, check_trace
 from .rows import Rows
 from .tensorflow_graph import finish, write
-from .tensorflow_native import steady
+from .tensorflow_native import rounding, steady
 from .tensorflow_trace import Placeholder, trace, width_of
 from .trained import Trained, Wish, adds_up, probabilities
 
@@ -32,7 +32,8 @@ def read(model: Any, rows: Rows, wish: Wish) -> Trained:
     import tensorflow as tf
 
     signature = _signature(model)
-    declared: Mapping[str, Any] = signature.structured_input_signature[1]
+    # TensorFlow returns them in an order that changes from one process to the next.
+    declared: Mapping[str, Any] = dict(sorted(signature.structured_input_signature[1].items()))
     bound = bind_names(rows, list(declared), [tuple(spec.shape.as_list()) for spec in declared.values()])
     specs = dict(zip(bound.specs.values(), declared.values(), strict=True))
     if text := [spec.name for spec in specs if spec.datatype is DataType.BYTES]:
@@ -47,11 +48,12 @@ def read(model: Any, rows: Rows, wish: Wish) -> Trained:
     check_trace(None, traced)
     width = width_of(traced)
 
-    def answer(arrays: Mapping[str, Array]) -> Array:
+    def ask(arrays: Mapping[str, Array]) -> Array:
         given = [tf.constant(arrays[spec.name].astype(dtype)) for spec, dtype in zip(specs, dtypes, strict=True)]
         return np.asarray(called(*given)).reshape(len(given[0]), -1)
 
-    native = steady(answer, bound)
+    tolerance = rounding(ask, bound)
+    native = steady(ask, bound, tolerance=tolerance)
     likely = traced.ends_in_probabilities or adds_up(native({n: array[:8] for n, array in bound.arrays.items()}))
     task = wish.task or ("classification" if likely else "regression")
     is_binary = task == "classification" and width == 1
@@ -72,6 +74,7 @@ def read(model: Any, rows: Rows, wish: Wish) -> Trained:
         rows=bound,
         drafts=(draft,),
         allow_nan=False,
+        rounding=tolerance,
     )
 
 

@@ -25,14 +25,14 @@ def write(function: Any) -> onnx.ModelProto:
     held = constants(function)
     frozen = _frozen(function, held)
     with _quiet("tf2onnx", "tensorflow"):  # what they would say shows in the graph, which is checked
-        model, _ = tf2onnx.convert.from_graph_def(
+        written: tuple[onnx.ModelProto, Any] = tf2onnx.convert.from_graph_def(
             frozen,
             input_names=[name for name in given if name not in held],
             output_names=[tensor.name for tensor in function.outputs],
             opset=OPSET,
             custom_op_handlers={name: (handler, []) for name, handler in _HANDLERS.items()},
         )
-    return model
+    return written[0]
 
 
 def place(name: str) -> int:

@@ -60,6 +60,8 @@ class Trained:
         trees: its decision trees and the columns that they branch by; every split is probed with rows that reach it.
         allow_nan: whether it can take missing values, None to ask it.
         max_rows: rows worth asking it about at most.
+        rounding: by how much two right runs of it may differ, as measured on its own answers to real rows: 0 where that
+            is less than any tolerance. The gate then takes it as the tolerance, and the certificate states that.
     """
 
     framework: str
@@ -77,6 +79,7 @@ class Trained:
     trees: Sequence[Grown] = ()
     allow_nan: bool | None = None
     max_rows: int = MAX_ROWS
+    rounding: float = 0.0
 
 
 def thresholds_of(rows: Rows, thresholds: Sequence[Array]) -> dict[str, dict[int, Array]]:

