@@ -224,6 +224,8 @@ def _read_frame(frame: Any, input_name: str) -> Rows:
     places: dict[str, Column] = {}
     for datatype, names in groups.items():
         tensor = input_name if len(groups) == 1 else f"{input_name}_{datatype.lower()}"
+        if tensor in columns and tensor not in names:
+            raise ConversionError(f"column {tensor!r} has the name of the tensor of {_listed(names)}; say input_name=")
         arrays[tensor] = np.stack([numeric[name] for name in names], axis=1)
         specs[tensor] = _spec(tensor, arrays[tensor], tuple(names), gaps)
         places |= {column.name: column for column in _columns(specs[tensor]) if column.name}
@@ -286,7 +288,11 @@ def _strings(name: str, array: Array, gaps: dict[str, Any]) -> Array:
     for row, cells in enumerate(out.reshape(len(out), -1)):
         for place, cell in enumerate(cells):
             if cell is None or type(cell).__name__ == "NAType" or (isinstance(cell, float) and np.isnan(cell)):
-                gaps.setdefault(name, cell)
+                if _gap(gaps.setdefault(name, cell)) != _gap(cell):
+                    raise ConversionError(
+                        f"input {name!r} holds both {gaps[name]!r} and {cell!r} for missing values, which a model may "
+                        f"tell apart and a request cannot; train with one of them"
+                    )
                 cells[place] = MISSING
             elif not isinstance(cell, str):
                 raise ConversionError(
@@ -300,6 +306,11 @@ def _strings(name: str, array: Array, gaps: dict[str, Any]) -> Array:
             f"string, so give one of them a string of its own"
         )
     return out
+
+
+def _gap(cell: object) -> str:
+    """Return the kind of a missing value: NaN in whichever float type, None, or pandas' NA."""
+    return "NaN" if isinstance(cell, float) else type(cell).__name__
 
 
 def _spec(name: str, array: Array, feature_names: tuple[str, ...], gaps: Mapping[str, Any]) -> TensorSpec:

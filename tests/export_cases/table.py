@@ -41,7 +41,8 @@ def usual() -> dict[str, str]:
 def row(case: Case, outcome: Outcome) -> str:
     """Return one line."""
     said = "right" if outcome.refusal is None else f"refused: {outcome.refusal}"
-    return f"| {case.what} | {usual().get(key(case), "not measured")} | {said.replace('|', chr(92) + '|')} |"
+    plain = usual().get(key(case), "not measured")
+    return f"| {case.what} | {plain} | {said.replace('|', chr(92) + '|')} |"
 
 
 def key(case: Case) -> str:

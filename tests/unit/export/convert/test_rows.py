@@ -114,6 +114,14 @@ def test_of_two_tables_one_must_be_named() -> None:
         ({".1": np.zeros((2, 1))}, r"cannot be called '\.1'"),
         (pd.DataFrame({"": ["a"]}), "cannot be called ''"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns of one name"),
+        (
+            pd.DataFrame({"tabular": ["a"], "b": [1.0]}),
+            "column 'tabular' has the name of the tensor of 'b'; say input_name=",
+        ),
+        (
+            np.array([["a"], [None], [np.nan]], object),
+            "both None and nan for missing values, which a model may tell apart",
+        ),
         (pd.DataFrame({"s": pd.arrays.SparseArray([0.0, 1.0])}), "column 's' is sparse; pass dense columns"),
     ],
 )
