@@ -4,7 +4,7 @@ Each case's trained model goes through onnxmltools, skl2onnx or Keras's own expo
 through onnxruntime with default options. It is right if it answers as the model does on the rows and probes that
 widedeep's own gate would use, or on the held-out rows where widedeep refuses the model.
 
-    python bench/usual_converters.py [framework ...]
+    python bench/usual_converters.py [framework or case ...]
 """
 
 import json
@@ -32,8 +32,6 @@ from widedeep.export.parity import gather
 from widedeep.serving.contract.tensors import Array
 from widedeep.serving.engine.runtime import ort
 
-TOLERANCE = 1e-5
-
 
 def main() -> None:
     """Print a line a case and the counts, and note them for the table."""
@@ -42,7 +40,7 @@ def main() -> None:
     found: Counter[str] = Counter()
     known = usual() if USUAL.exists() else {}
     for case in CASES:
-        if len(sys.argv) > 1 and case.framework not in sys.argv[1:]:
+        if len(sys.argv) > 1 and not {case.framework, case.what} & set(sys.argv[1:]):
             continue
         made = case.make()
         try:
@@ -122,7 +120,7 @@ def judged(path: Path, made: Made) -> tuple[str, str]:
             return "wrong", f"answers {scores.shape}, the model {wanted.shape}"
         difference = np.abs(scores - wanted) / np.maximum(1, np.abs(wanted))
         worst = max(worst, np.inf if np.isnan(difference).any() else float(difference.max()))
-    return ("right" if worst <= TOLERANCE else "wrong"), f"{worst:.2g}"
+    return ("right" if worst <= made.tolerance else "wrong"), f"{worst:.2g}"
 
 
 def _probed(made: Made) -> tuple[Any, Array] | None:

@@ -61,15 +61,17 @@ def no_codes(codes: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> Array:
 
 
 def far(array: Array) -> Iterator[Array]:
-    """Yield for each place in a row a number far below, then one far above all rows."""
+    """Yield for each place in a row numbers below, then above all rows: far off, and of whole numbers the next ones."""
     wide = array.astype(np.float64)
     lowest = np.min(wide, axis=0, where=np.isfinite(wide), initial=np.inf)
     highest = np.max(wide, axis=0, where=np.isfinite(wide), initial=-np.inf)
     seen = lowest <= highest
     lowest, highest = np.where(seen, lowest, 0.0), np.where(seen, highest, 0.0)
     distance = _FAR * np.where(highest > lowest, highest - lowest, 1.0)
-    for values in (lowest - distance, highest + distance):
-        yield as_dtype(array.dtype, values)
+    steps = (distance, np.ones(())) if array.dtype.kind in "iu" else (distance,)
+    for step in steps:
+        yield as_dtype(array.dtype, lowest - step)
+        yield as_dtype(array.dtype, highest + step)
 
 
 def holds_whole(array: Array) -> Array:

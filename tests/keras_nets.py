@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 
-def trained(keras: Any, net: Any, rows: Any, target: Any, loss: Any = "sparse_categorical_crossentropy") -> Any:
+def trained(
+    keras: Any, net: Any, rows: Any, target: Any, loss: Any = "sparse_categorical_crossentropy", epochs: int = 2
+) -> Any:
     """Compile and fit a net, and return it."""
     net.compile(keras.optimizers.Adam(0.01), loss, jit_compile=False)
-    net.fit(rows, target, epochs=2, verbose=0)
+    net.fit(rows, target, epochs=epochs, verbose=0)
     return net
 
 

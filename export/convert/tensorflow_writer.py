@@ -32,6 +32,7 @@ def write(function: Any) -> onnx.ModelProto:
             opset=OPSET,
             custom_op_handlers={name: (handler, []) for name, handler in _HANDLERS.items()},
         )
+    _open_one_hots(written[0].graph)
     return written[0]
 
 
@@ -60,6 +61,28 @@ def _frozen(function: Any, held: Mapping[str, Any]) -> Any:
             del node.attr["shape"]
             node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
     return definition
+
+
+def _open_one_hots(graph: onnx.GraphProto) -> None:
+    """Let numbers below zero have no place in OneHot nodes, as in TensorFlow; ONNX counts them from the end."""
+    nodes = list(graph.node)
+    del graph.node[:]
+    for i, node in enumerate(nodes):
+        if node.op_type == "OneHot":
+            number, depth, _ = node.input
+            zero = onnx.numpy_helper.from_array(np.zeros((), np.int64), f"one_hot_{i}/zero")
+            graph.initializer.append(zero)
+            like = {name: f"one_hot_{i}/{name}" for name in ("nil", "none", "is_below", "number")}
+            graph.node.extend(
+                [
+                    onnx.helper.make_node("CastLike", [zero.name, number], [like["nil"]]),
+                    onnx.helper.make_node("CastLike", [depth, number], [like["none"]]),
+                    onnx.helper.make_node("Less", [number, like["nil"]], [like["is_below"]]),
+                    onnx.helper.make_node("Where", [like["is_below"], like["none"], number], [like["number"]]),
+                ]
+            )
+            node.input[0] = like["number"]
+        graph.node.append(node)
 
 
 @contextlib.contextmanager

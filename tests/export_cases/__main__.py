@@ -1,4 +1,4 @@
-"""Run every case, or those of the frameworks named, and write the table into docs/export.md."""
+"""Run every case, or those of the frameworks or the names given, and write the table into docs/export.md."""
 
 import sys
 import warnings
@@ -10,13 +10,13 @@ from .table import begin, end, key, row, rows_of, table
 DOCS = Path(__file__).parents[2] / "docs" / "export.md"
 
 
-def main(frameworks: list[str]) -> None:
+def main(names: list[str]) -> None:
     """Rewrite what stands between the marks."""
     warnings.simplefilter("ignore")
     text = DOCS.read_text()
     rows = rows_of(text)
     for case in CASES:
-        if not frameworks or case.framework in frameworks:
+        if not names or case.framework in names or case.what in names:
             rows[key(case)] = row(case, run(case))
             print(rows[key(case)], flush=True)  # noqa: T201 - a command prints
     before, after = text[: text.index(begin)], text[text.index(end) + len(end) :]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from .case import CASES, Case, Outcome
+from .case import CASES, TOLERANCE, Case, Outcome
 
 USUAL = Path(__file__).with_name("usual.json")
 """What the usual converters make of each case, written by bench/usual_converters.py."""
@@ -40,7 +40,8 @@ def usual() -> dict[str, str]:
 
 def row(case: Case, outcome: Outcome) -> str:
     """Return one line."""
-    said = "right" if outcome.refusal is None else f"refused: {outcome.refusal}"
+    right = "right" if outcome.tolerance == TOLERANCE else f"right, to {outcome.tolerance:g} on further rows"
+    said = right if outcome.refusal is None else f"refused: {outcome.refusal}"
     plain = usual().get(key(case), "not measured")
     return f"| {case.what} | {plain} | {said.replace('|', chr(92) + '|')} |"
 

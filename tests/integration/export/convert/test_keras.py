@@ -275,3 +275,19 @@ def test_a_model_that_was_never_called_is_refused(keras: Any, iris: Data) -> Non
 def test_rows_that_do_not_fit_are_refused(flowers: Any, rows: Any, message: str) -> None:
     with pytest.raises(ConversionError, match=message):
         convert(flowers, rows)
+
+
+def test_a_number_below_the_one_hot_codes_has_no_place(keras: Any, score: Score) -> None:
+    codes = np.random.default_rng(0).integers(0, 10, (200, 1))
+    code = keras.Input((1,), dtype="int64", name="code")
+    x = keras.layers.CategoryEncoding(10, output_mode="one_hot")(code)
+    net = trained(
+        keras,
+        keras.Model(code, keras.layers.Dense(1, activation="sigmoid")(x)),
+        codes,
+        codes[:, 0] % 2,
+        "binary_crossentropy",
+    )
+    unknown = np.array([[-1], [-10], [10]])
+    member = convert(net, codes)
+    np.testing.assert_allclose(score(member, {"code": unknown})[:, 1:], net.predict(unknown, verbose=0), atol=1e-6)
