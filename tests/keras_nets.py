@@ -5,7 +5,7 @@ from typing import Any
 
 
 def trained(
-    keras: Any, net: Any, rows: Any, target: Any, loss: Any = "sparse_categorical_crossentropy", epochs: int = 2
+    keras: Any, net: Any, rows: Any, target: Any, loss: Any = "sparse_categorical_crossentropy", *, epochs: int = 2
 ) -> Any:
     """Compile and fit a net, and return it."""
     net.compile(keras.optimizers.Adam(0.01), loss, jit_compile=False)

@@ -18,7 +18,7 @@ from .keras_inputs import Feed, as_predicted, bind
 from .keras_layers import check_graph, check_layers, check_trace
 from .keras_locate import locator
 from .rows import Rows
-from .tensorflow_graph import finish, write
+from .tensorflow_graph import finish, is_large, write
 from .tensorflow_native import Ask, rounding, steady
 from .tensorflow_trace import Traced, trace, width_of
 from .trained import Trained, Wish, adds_up, probabilities
@@ -41,7 +41,7 @@ def read(model: Any, rows: Rows, wish: Wish) -> Trained:
 
     ask, floats = _asked(model, feed), _taken_as_floats(model, feed)
     tolerance = rounding(ask, feed.rows, floats)
-    answer = steady(ask, feed.rows, floats, tolerance)
+    answer = steady(ask, feed.rows, floats, tolerance=tolerance, is_large=is_large(traced))
     task = wish.task or _task(model, traced) or _task_of(answer, feed)
     is_binary = task == "classification" and width == 1
 

@@ -46,12 +46,14 @@ def locator(model: Any, feed: Feed) -> Callable[[Mapping[str, Array], bytes], st
     def locate(row: Mapping[str, Array], graph: bytes) -> str | None:
         held = _values(onnx.load_from_string(graph), row)
         calls = _calls(model, feed.packed({name: as_predicted(array) for name, array in row.items()}))
-        right = [all(_is_held(values, held) for values in call.given.values()) for call in calls]
-        for call, is_right in zip(calls, right, strict=True):
-            skipped = any(good and later.taken & call.given.keys() for later, good in zip(calls, right, strict=True))
-            if not (is_right or skipped):
-                return f"layer {call.layer.name!r} ({type(call.layer).__name__})"
-        return None
+        passed: set[int] = set()  # what layers were given on the way to one that is right
+        wrong = None
+        for call in reversed(calls):
+            if call.given.keys() & passed or all(_is_held(values, held) for values in call.given.values()):
+                passed |= call.taken
+            else:
+                wrong = call.layer
+        return wrong and f"layer {wrong.name!r} ({type(wrong).__name__})"
 
     return locate
 

@@ -15,7 +15,7 @@ from .graph import Finished
 from .keras_inputs import bind_names
 from .keras_layers import check_graph, check_trace
 from .rows import Rows
-from .tensorflow_graph import finish, write
+from .tensorflow_graph import finish, is_large, write
 from .tensorflow_native import rounding, steady
 from .tensorflow_trace import Placeholder, trace, width_of
 from .trained import Trained, Wish, adds_up, probabilities
@@ -53,7 +53,7 @@ def read(model: Any, rows: Rows, wish: Wish) -> Trained:
         return np.asarray(called(*given)).reshape(len(given[0]), -1)
 
     tolerance = rounding(ask, bound)
-    native = steady(ask, bound, tolerance=tolerance)
+    native = steady(ask, bound, tolerance=tolerance, is_large=is_large(traced))
     likely = traced.ends_in_probabilities or adds_up(native({n: array[:8] for n, array in bound.arrays.items()}))
     task = wish.task or ("classification" if likely else "regression")
     is_binary = task == "classification" and width == 1
@@ -92,7 +92,7 @@ def _signature(model: Any) -> Any:
         )
     signature = signatures.get(_DEFAULT) or next(iter(signatures.values()))
     if len(signature.structured_outputs) != 1:
-        shapes = {name: output.shape.as_list() for name, output in signature.structured_outputs.items()}
+        shapes = {name: output.shape.as_list() for name, output in sorted(signature.structured_outputs.items())}
         raise ConversionError(
             f"SavedModel: expected one output (n_rows, n_outputs), got {shapes}; save a signature of the "
             f"output to serve"

@@ -34,7 +34,7 @@ def write(traced: Traced) -> onnx.ModelProto:
     Raises:
         ConversionError: tf2onnx cannot write it.
     """
-    if _n_values(traced.function) > IN_PROCESS_VALUES:
+    if is_large(traced):
         return _in_another_process(traced.function)
     try:
         return writer.write(traced.function)
@@ -102,7 +102,9 @@ _ENVIRONMENT = {
 }
 
 
-def _n_values(function: Any) -> int:
+def is_large(traced: Traced) -> bool:
+    """Whether a traced function holds too many values to be written here."""
+    function = traced.function
     held = [variable.shape.num_elements() or 0 for variable in function.variables]
     held += [value.shape.num_elements() or 0 for value in writer.constants(function).values()]
     held += [
@@ -110,4 +112,4 @@ def _n_values(function: Any) -> int:
         for operation in function.graph.get_operations()
         if operation.type == "Const"
     ]
-    return sum(held)
+    return sum(held) > IN_PROCESS_VALUES

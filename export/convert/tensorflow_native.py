@@ -21,13 +21,14 @@ from .rows import Rows
 _BATCH_ROWS = 256
 
 _FARTHEST = 1e6
-"""How many times larger than in the real rows a number may be."""
+"""How far outside the real rows a number may be, in the size of their largest."""
 
-_STEP = 2.0**-22
-"""By which share of itself each number is moved, at most, to see whether the answer stays: two roundings of FP32."""
+_STEPS = (2.0**-22, 2.0**-19, 2.0**-16)
+"""By which share of itself each number is moved, at most, to see whether the answer stays: two roundings of FP32, and
+more, since gates inside a net that are torn open and shut far outside need not turn at the first try."""
 
 _STAYS = 0.2
-"""How far the answer may move then, in tolerances."""
+"""How far the answer may move at the first step, in tolerances; at the others in proportion."""
 
 _ROUNDING_ROWS = 128
 _LEAST_ROUNDING, _MOST_ROUNDING = DEFAULT_TOLERANCES[CPU], OTHER_TOLERANCE
@@ -49,14 +50,16 @@ def rounding(ask: Ask, rows: Rows, floats: Collection[str] = ()) -> float:
     real = {name: array[index] for name, array in rows.arrays.items()}
     try:
         scores = _by_batches(ask, real)
-        moved = _by_batches(ask, {name: _moved(array, 2 * _STEP, name in floats) for name, array in real.items()})
+        moved = _by_batches(ask, {name: _moved(array, 2 * _STEPS[0], name in floats) for name, array in real.items()})
     except Exception:  # the gate asks about the same rows and says what is wrong
         return 0.0
     change = 2 * float((np.abs(moved - scores) / np.maximum(1, np.abs(scores))).max())
     return min(change, _MOST_ROUNDING) if change > _LEAST_ROUNDING else 0.0
 
 
-def steady(ask: Ask, rows: Rows, floats: Collection[str] = (), tolerance: float = 0.0) -> Native:
+def steady(
+    ask: Ask, rows: Rows, floats: Collection[str] = (), *, tolerance: float = 0.0, is_large: bool = False
+) -> Native:
     """Return the function that asks a net by batches; rows without a determined answer get NaN.
 
     Args:
@@ -64,20 +67,22 @@ def steady(ask: Ask, rows: Rows, floats: Collection[str] = (), tolerance: float 
         rows: real rows; they always have an answer.
         floats: inputs of whole numbers that the net takes as floating point ones.
         tolerance: from `rounding`.
+        is_large: whether it is a large net. Those are chaotic outside the range of the real rows: the gates of an
+            EfficientNetB0 are torn open and shut at random there, and its answers, 0 and 1, hide that from `_STEPS`.
     """
     stays = _STAYS * max(_LEAST_ROUNDING, tolerance)
     real = set(_identities(rows.arrays))
-    limits = {name: _FARTHEST * max(1.0, _largest(array)) for name, array in rows.arrays.items()}
+    limits = {name: _limits(array, 0.0 if is_large else _FARTHEST) for name, array in rows.arrays.items()}
 
     def answer(arrays: Mapping[str, Array]) -> Array:
         scores = _by_batches(ask, arrays)
         probes = np.array([identity not in real for identity in _identities(arrays)])
-        without = probes & _any(_is_far(arrays[name], limit) for name, limit in limits.items())
+        without = probes & _any(_is_far(arrays[name], *within) for name, within in limits.items())
         doubtful = np.flatnonzero(probes & ~without)
-        if len(doubtful):
-            moved = {name: _moved(array[doubtful], _STEP, name in floats) for name, array in arrays.items()}
-            difference = np.abs(_by_batches(ask, moved) - scores[doubtful])
-            without[doubtful] = ~(difference <= stays * np.maximum(1, np.abs(scores[doubtful]))).all(axis=1)
+        for step in _STEPS if len(doubtful) else ():
+            moved = {name: _moved(array[doubtful], step, name in floats) for name, array in arrays.items()}
+            change = np.abs(_by_batches(ask, moved) - scores[doubtful]) / np.maximum(1, np.abs(scores[doubtful]))
+            without[doubtful] |= ~(change <= stays * step / _STEPS[0]).all(axis=1)
         return np.where(without[:, np.newaxis], np.asarray(np.nan, scores.dtype), scores)
 
     return answer
@@ -98,19 +103,23 @@ def _any(marks: Iterable[npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_]:
     return np.asarray(np.logical_or.reduce(list(marks)))
 
 
-def _largest(array: Array) -> float:
-    wide = np.abs(array.astype(np.float64))
-    return float(wide.max(initial=0, where=np.isfinite(wide)))
+def _limits(array: Array, margin: float) -> tuple[float, float]:
+    """Return the smallest and the largest number of real rows, or 0, with a margin in the size of the larger one."""
+    wide = array.astype(np.float64)
+    lowest = float(wide.min(initial=0, where=np.isfinite(wide)))
+    highest = float(wide.max(initial=0, where=np.isfinite(wide)))
+    size = max(1.0, -lowest, highest)
+    return lowest - margin * size, highest + margin * size
 
 
-def _is_far(array: Array, limit: float) -> npt.NDArray[np.bool_]:
-    """Return which rows hold NaN, an infinity, a number beyond the limit or one too small for a normal FP32.
+def _is_far(array: Array, lowest: float, highest: float) -> npt.NDArray[np.bool_]:
+    """Return which rows hold NaN, a number beyond the limits or one too small for a normal FP32.
 
     Of those TensorFlow takes some as zero and some not.
     """
-    wide = np.abs(array.astype(np.float64).reshape(len(array), -1))
-    tiny = (wide != 0) & (wide < np.finfo(np.float32).tiny)
-    return np.asarray((~(wide <= limit) | tiny).any(axis=1))
+    wide = array.astype(np.float64).reshape(len(array), -1)
+    tiny = (wide != 0) & (np.abs(wide) < np.finfo(np.float32).tiny)
+    return np.asarray((~((wide >= lowest) & (wide <= highest)) | tiny).any(axis=1))
 
 
 def _moved(array: Array, step: float, as_floats: bool) -> Array:
