@@ -171,4 +171,3 @@ def _application(name: str, size: int, n_rows: int, epochs: int) -> None:
 
 _application("MobileNetV2", 32, 96, 10)
 _application("EfficientNetB0", 32, 64, 8)
-_application("Xception", 71, 32, 8)
