@@ -1,8 +1,8 @@
 """Keras 3 models, traced as `predict` runs them and written by tf2onnx at opset 17.
 
-Asks `keras_inputs` what the model takes and `keras_layers` what cannot be written; `tensorflow_trace` traces
-and `tensorflow_graph` writes, in another process if the model is large. The trace is of `predict_step`, so that what acts in training only
-(Dropout, RandomFlip) leaves nothing behind. The model stays as it was.
+Asks `keras_inputs` what the model takes and `keras_layers` what cannot be written; `tensorflow_trace` traces and
+`tensorflow_graph` writes, in another process if the model is large. The trace is of `predict_step`, so that what acts
+in training only (Dropout, RandomFlip) leaves nothing behind. The model stays as it was.
 """
 
 from collections.abc import Mapping
