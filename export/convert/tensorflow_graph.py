@@ -1,9 +1,9 @@
 """A traced TensorFlow function, written as ONNX.
 
 tf2onnx works on the traced graph alone, and takes about 300 bytes for each value that the graph holds: a small graph is
-written here, a larger one in a process of its own, which reads it as a SavedModel. Measured, five exports each: one of
-170 values adds nothing here and takes 0.1 s (another process 5 s, most of it importing TensorFlow); EfficientNetB0 (4
-million) took 1.4 GB here and Xception (21 million) 6.4 GB, most of it kept until the garbage collector came round;
+written here, a larger one in a process of its own, which reads it as a SavedModel. Measured, five exports each: a net
+of 170 values adds nothing here and takes 0.1 s (another process 5 s, most of it importing TensorFlow); EfficientNetB0
+(4 million) took 1.4 GB here and Xception (21 million) 6.4 GB, most of it kept until the garbage collector came round;
 saving them for another process takes 0.1 GB.
 """
 

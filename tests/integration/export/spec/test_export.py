@@ -330,6 +330,10 @@ def test_an_interrupt_ends_it_in_one_line_and_writes_nothing(
 
     monkeypatch.setattr("widedeep.export.spec.run.own_scores", interrupted)
     spec = write_spec(files, tmp_path, TREES)
-    assert main(["export", str(spec), "--output", str(tmp_path / "bundle")]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        assert main(["export", str(spec), "--output", str(tmp_path / "bundle")]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "widedeep export: interrupted\n"
     assert not list(tmp_path.iterdir())
