@@ -1,4 +1,4 @@
-"""Nets too large to be written in the caller's process: standard architectures, trained on enlarged digits."""
+"""Nets that another process writes; those of export_cases that are large go this way too."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from keras_nets import trained
 from widedeep.export.convert import convert
 from widedeep.export.member import ConversionError
 
-from .conftest import Data, Score
+from .conftest import Data
 
 tensorflow_graph = import_module("widedeep.export.convert.tensorflow_graph")
 
@@ -75,40 +75,3 @@ def test_a_process_that_fails_is_a_conversion_error(keras: Any, iris: Data, monk
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ConversionError, match="its ONNX export failed: exit status 1"):
         convert(net, iris[0])
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("architecture", ["EfficientNetB0 32 64 8"])
-def test_a_standard_architecture_is_written_elsewhere_and_answers_alike(
-    keras: Any, images: Data, score: Score, monkeypatch: pytest.MonkeyPatch, architecture: str
-) -> None:
-    monkeypatch.setattr(tensorflow_graph.writer, "write", refuse)
-    name, *sizes = architecture.split()
-    size, n_rows, epochs = map(int, sizes)
-    net, pixels = architecture_of_digits(keras, images, name, size, n_rows)
-    net.compile(
-        keras.optimizers.Adam(1e-3), keras.losses.CategoricalCrossentropy(label_smoothing=0.2), jit_compile=False
-    )
-    net.fit(pixels, np.eye(10)[images[1][:n_rows]], epochs=epochs, batch_size=16, verbose=0)
-    member = convert(net, {"image": pixels})
-    native = net.predict(pixels[:32], verbose=0)
-    assert np.ptp(native, axis=0).max() > 0.1
-    tolerance = member.certificate.tolerance["CPUExecutionProvider"]
-    assert tolerance <= 1e-4
-    np.testing.assert_allclose(score(member, {"image": pixels[:32]}), native, atol=tolerance)
-
-
-def architecture_of_digits(keras: Any, images: Data, name: str, size: int, n_rows: int) -> tuple[Any, Any]:
-    """Return a net of `keras.applications` for ten classes, and digits enlarged to RGB images of its size."""
-    each = -(-size // 8)
-    pixels = images[0][:n_rows].repeat(3, -1).repeat(each, 1).repeat(each, 2)[:, :size, :size] * np.float32(15)
-    body = getattr(keras.applications, name)(
-        include_top=False, weights=None, input_shape=(size, size, 3), pooling="avg"
-    )
-    for layer in body._flatten_layers():
-        if type(layer).__name__ == "BatchNormalization":
-            layer.momentum = 0.7  # few steps must be enough for its statistics
-    image = keras.Input((size, size, 3), name="image")
-    scaled = image if name == "EfficientNetB0" else keras.layers.Rescaling(1 / 127.5, -1)(image)
-    return keras.Model(image, keras.layers.Dense(10, activation="softmax")(body(scaled))), pixels
