@@ -9,11 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..serving.contract.bundle import Task
-from ..serving.contract.certificate import has_clear_label, relative_difference
+from ..serving.contract.certificate import DEFAULT_TOLERANCES, has_clear_label, relative_difference
 from ..serving.contract.tensors import Array
+from ..serving.engine.runtime import CPU
 
 TIE = 1e-6
 """Where the two best scores of the trained model are closer than this, its label is arbitrary."""
+
+LEAST_VARIATION = 10 * DEFAULT_TOLERANCES[CPU]
+"""Scores must vary by more, or a constant graph would pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,11 @@ def compare(
         label_differs = (wide.argmax(axis=1) != judged.argmax(axis=1)) & has_clear_label(wide, TIE)
     # Not "greater than": a NaN difference must fail too.
     return Comparison(absolute, relative, np.logical_not(relative <= tolerance), label_differs)
+
+
+def variation(scores: Array) -> float:
+    """Return by how much scores `(n_rows, n_outputs)` vary in the output that does most, absolute below 1 in size."""
+    return float((np.ptp(scores, axis=0) / np.maximum(1.0, np.abs(scores).max(axis=0))).max())
 
 
 def sizes_of(scores: Array, task: Task) -> tuple[float, ...]:

@@ -25,10 +25,11 @@ from ..serving.contract.tensors import Array, TensorSpec, check_rows
 from ..serving.engine.ensemble import Ensemble
 from ..serving.engine.runtime import CPU, ort
 from .batches import Arrays, only_rows
-from .comparison import TIE, compare, sizes_of
+from .comparison import LEAST_VARIATION, TIE, compare, sizes_of, variation
 from .fused_graph import fused_graph, members_in, outputs_in
 from .member import ConversionError, ParityError
 from .native import ask_each
+from .parity import REAL
 from .probes import make_probes
 
 MOST_BYTES = (2 << 30) - (1 << 20)
@@ -39,7 +40,6 @@ TOLERANCE = DEFAULT_TOLERANCES[CPU]
 
 _MAX_PROBES = 512
 _CHUNK = 256
-_VACUOUS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class _Batch:
 def _gather(ensemble: Ensemble, real: Arrays, outputs: Sequence[str]) -> list[_Batch]:
     """Ask the ensemble about real rows, the first batch, and probes; rows without a finite answer are left out."""
     first, n_outputs = outputs[0], ensemble.bundle.n_outputs
-    batches = [_Batch("a real row", real, ensemble.predict(real, outputs))]
+    batches = [_Batch(REAL, real, ensemble.predict(real, outputs))]
     for probe in make_probes(ensemble.bundle.inputs, real, thresholds={}, max_rows=_MAX_PROBES):
         # Where the ensemble has no finite answer there is nothing to hold the file to.
         known, _ = ask_each(
@@ -138,7 +138,7 @@ def _gather(ensemble: Ensemble, real: Arrays, outputs: Sequence[str]) -> list[_B
         if finite.any():
             batches.append(_Batch(probe.kind, only_rows(rows, finite), only_rows(answers, finite)))
     scores = np.concatenate([batch.answers[first] for batch in batches])
-    if (np.ptp(scores, axis=0) <= _VACUOUS * TOLERANCE * np.maximum(1.0, np.abs(scores).max(axis=0))).all():
+    if variation(scores) <= LEAST_VARIATION:
         raise ConversionError(
             f"the ensemble's answers hardly vary over {len(scores)} rows and probes, so agreement would prove nothing; "
             f"pass rows=... that it tells apart"

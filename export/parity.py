@@ -16,18 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ..serving.contract.bundle import Task
-from ..serving.contract.certificate import DEFAULT_TOLERANCES, Certificate, tolerance_of
+from ..serving.contract.certificate import Certificate, tolerance_of
 from ..serving.contract.tensors import Array, TensorSpec
 from ..serving.engine.runtime import CPU, ort
 from .batches import Arrays, Probe, batched, joined, only_rows, spread
-from .comparison import compare, sizes_of
+from .comparison import LEAST_VARIATION, compare, sizes_of, variation
 from .member import ConversionError, ParityError
 from .native import MAX_SCORE, Native, ask, ask_each
 from .probes import EXTREMES, Bases, ByColumn, make_probes, mixed
 from .runs import open_graph, score
 from .worst import Batch, Worst, shortened
 
-__all__ = ["MAX_BYTES", "MAX_ROWS", "Claim", "Evidence", "Native", "gather", "prove"]
+__all__ = ["MAX_BYTES", "MAX_ROWS", "REAL", "Claim", "Evidence", "Locate", "Native", "gather", "prove"]
 
 MAX_ROWS = 2000
 """Real rows compared at most, evenly drawn; how many probes there are of each kind follows from it."""
@@ -44,8 +44,6 @@ _MIXED, _IN_DOUBT = 2000, 200
 
 _LEAST_ROWS = 16
 _SUM_TOLERANCE = 1e-5
-_VACUOUS = 10.0
-"""Scores must vary by this many tolerances, or a constant graph would pass."""
 
 Reach = Callable[[Sequence[TensorSpec], Bases, int], Iterable[Probe]]
 """Inputs, rows of them to change, and how many are worth asking about, to more probes of what is known of the model."""
@@ -261,10 +259,9 @@ def _check_meaning(claim: Claim, scores: npt.NDArray[np.float64]) -> None:
             f"the model answers {np.abs(scores).max():.3g}, and scores are served in FP32, which ends at "
             f"{MAX_SCORE:.3g}; scale the target"
         )
-    spread = (np.ptp(scores, axis=0) / np.maximum(1.0, np.abs(scores).max(axis=0))).max()
-    if spread <= _VACUOUS * DEFAULT_TOLERANCES[CPU]:
+    if (varies := variation(scores)) <= LEAST_VARIATION:
         raise ConversionError(
-            f"the model's scores vary by only {spread:.3g} over the {len(scores)} rows given, so agreement would prove "
+            f"the model's scores vary by only {varies:.3g} over the {len(scores)} rows given, so agreement would prove "
             f"nothing. Pass at least two rows that it tells apart, better some hundred of real data; train the model "
             f"first if it is not; scale a regression target of tiny values"
         )

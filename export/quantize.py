@@ -30,7 +30,9 @@ BOUND = 0.01
 """A log loss that is higher by this much: the true classes get one percent less probability (geometric mean)."""
 
 _LEAST_ROWS = 32  # for ranges of activations, and for losses, to mean anything
-_CALIBRATION_ROWS = 512
+CALIBRATION_ROWS = 512
+"""Rows on which the ranges of activations are measured at most."""
+
 _JITTERS, _JITTER = 8, 2.0**-21  # a few roundings of float32
 _MARGIN = 2.0  # for machines that round otherwise than any of the jitters
 
@@ -186,4 +188,4 @@ def _tolerance(member: Member, golden: Mapping[str, Array]) -> float:
 
 
 def _drawn(rows: Mapping[str, Array]) -> dict[str, Array]:
-    return only_rows(rows, spread(len(next(iter(rows.values()))), _CALIBRATION_ROWS))
+    return only_rows(rows, spread(len(next(iter(rows.values()))), CALIBRATION_ROWS))

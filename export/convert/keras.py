@@ -1,11 +1,12 @@
 """Keras 3 models, traced as `predict` runs them and written by tf2onnx at opset 17.
 
 Asks `keras_inputs` what the model takes and `keras_layers` what cannot be written; `tensorflow_trace` traces and
-`tensorflow_graph` writes, in another process if the model is large. The trace is of `predict_step`, so that what acts
-in training only (Dropout, RandomFlip) leaves nothing behind. The model stays as it was.
+`tensorflow_net` has it written, in another process if the model is large. The trace is of `predict_step`, so that what
+acts in training only (Dropout, RandomFlip) leaves nothing behind. The model stays as it was.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,14 @@ import numpy as np
 from ...serving.contract.bundle import Task
 from ...serving.contract.tensors import Array
 from ..member import ConversionError
-from .graph import Finished
 from .keras_inputs import Feed, as_predicted, bind
 from .keras_layers import check_graph, check_layers, check_trace
 from .keras_locate import locator
 from .rows import Rows
-from .tensorflow_graph import finish, is_large, write
-from .tensorflow_native import Ask, rounding, steady
-from .tensorflow_trace import Traced, trace, width_of
-from .trained import Trained, Wish, adds_up, probabilities
+from .tensorflow_native import Ask
+from .tensorflow_net import trained_net
+from .tensorflow_trace import Traced, trace
+from .trained import Trained, Wish
 
 
 def read(model: Any, rows: Rows, wish: Wish) -> Trained:
@@ -37,32 +37,17 @@ def read(model: Any, rows: Rows, wish: Wish) -> Trained:
     feed = bind(model, rows)
     traced = trace(lambda *values: _only(model.predict_step((feed.pack(values),))), feed.placeholders())
     check_trace(model, traced)
-    width = width_of(traced)
-
-    ask, floats = _asked(model, feed), _taken_as_floats(model, feed)
-    tolerance = rounding(ask, feed.rows, floats)
-    answer = steady(ask, feed.rows, floats, tolerance=tolerance, is_large=is_large(traced))
-    task = wish.task or _task(model, traced) or _task_of(answer, feed)
-    is_binary = task == "classification" and width == 1
-
-    def draft() -> Finished:
-        exported = write(traced)
-        check_graph(model, exported)
-        return finish(exported, feed.rows, width, is_binary=is_binary)
-
-    return Trained(
-        framework="keras",
-        version=keras.__version__,
-        kind=type(model).__name__,
-        task=task,
-        classes=None,
-        n_outputs=width + is_binary,
-        native=(lambda arrays: probabilities(answer(arrays))) if is_binary else answer,
+    return trained_net(
+        "keras",
+        keras.__version__,
+        type(model).__name__,
+        ask=_asked(model, feed),
+        traced=traced,
+        check=partial(check_graph, model),
         rows=feed.rows,
-        drafts=(draft,),
+        task=wish.task or _task(model, traced),
+        floats=_taken_as_floats(model, feed),
         locate=locator(model, feed),
-        allow_nan=False,
-        rounding=tolerance,
     )
 
 
@@ -133,9 +118,3 @@ def _task(model: Any, traced: Traced) -> Task | None:
     if "crossentropy" in name:
         return "classification"
     return "regression" if loss is not None else None
-
-
-def _task_of(answer: Any, feed: Feed) -> Task:
-    return (
-        "classification" if adds_up(answer({n: array[:8] for n, array in feed.rows.arrays.items()})) else "regression"
-    )

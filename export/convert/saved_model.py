@@ -5,20 +5,19 @@ A SavedModel holds graphs and no Python classes, so that there is nothing to ask
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...serving.contract.tensors import Array, DataType
 from ..member import ConversionError
-from .graph import Finished
 from .keras_inputs import bind_names
 from .keras_layers import check_graph, check_trace
 from .rows import Rows
-from .tensorflow_graph import finish, is_large, write
-from .tensorflow_native import rounding, steady
-from .tensorflow_trace import Placeholder, trace, width_of
-from .trained import Trained, Wish, adds_up, probabilities
+from .tensorflow_net import trained_net
+from .tensorflow_trace import Placeholder, trace
+from .trained import Trained, Wish
 
 _DEFAULT = "serving_default"
 
@@ -46,35 +45,20 @@ def read(model: Any, rows: Rows, wish: Wish) -> Trained:
 
     traced = trace(called, [Placeholder(s.row_shape, dtype) for s, dtype in zip(specs, dtypes, strict=True)])
     check_trace(None, traced)
-    width = width_of(traced)
 
     def ask(arrays: Mapping[str, Array]) -> Array:
         given = [tf.constant(arrays[spec.name].astype(dtype)) for spec, dtype in zip(specs, dtypes, strict=True)]
         return np.asarray(called(*given)).reshape(len(given[0]), -1)
 
-    tolerance = rounding(ask, bound)
-    native = steady(ask, bound, tolerance=tolerance, is_large=is_large(traced))
-    likely = traced.ends_in_probabilities or adds_up(native({n: array[:8] for n, array in bound.arrays.items()}))
-    task = wish.task or ("classification" if likely else "regression")
-    is_binary = task == "classification" and width == 1
-
-    def draft() -> Finished:
-        exported = write(traced)
-        check_graph(None, exported)
-        return finish(exported, bound, width, is_binary=is_binary)
-
-    return Trained(
-        framework="tensorflow",
-        version=tf.__version__,
-        kind="SavedModel",
-        task=task,
-        classes=None,
-        n_outputs=width + is_binary,
-        native=(lambda arrays: probabilities(native(arrays))) if is_binary else native,
+    return trained_net(
+        "tensorflow",
+        tf.__version__,
+        "SavedModel",
+        ask=ask,
+        traced=traced,
+        check=partial(check_graph, None),
         rows=bound,
-        drafts=(draft,),
-        allow_nan=False,
-        rounding=tolerance,
+        task=wish.task or ("classification" if traced.ends_in_probabilities else None),
     )
 
 

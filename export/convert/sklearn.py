@@ -203,7 +203,8 @@ def _task(model: Any) -> Task:
         )
     if not hasattr(model, "predict_proba"):
         raise ConversionError(f"scikit-learn: {kind} has no probabilities; wrap it in CalibratedClassifierCV")
-    if hasattr(_split(model)[1], "response_method") and hasattr(_split(model)[1], "estimator_"):
+    last = model[-1] if _is_pipeline(model) else model
+    if hasattr(last, "response_method") and hasattr(last, "estimator_"):
         raise ConversionError(
             f"scikit-learn: {kind} labels by a threshold of its own, the server by the largest probability; convert "
             f"its estimator_ and apply the threshold to the served probabilities"
@@ -218,13 +219,6 @@ def _width(native: Native, rows: Rows) -> int:
         return int(native({name: array[:1] for name, array in rows.arrays.items()}).shape[1])
     except Exception as error:  # whatever class the library chose
         raise ConversionError(f"the model itself cannot score the rows: {type(error).__name__}: {error}") from error
-
-
-def _split(model: Any) -> tuple[Any, Any]:
-    """Return the steps before the last one, None where there are none, and the last step."""
-    if not _is_pipeline(model):
-        return None, model
-    return (model[:-1] if len(model) > 1 else None), model[-1]
 
 
 def _is_pipeline(model: Any) -> bool:

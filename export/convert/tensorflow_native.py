@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ...serving.contract.certificate import DEFAULT_TOLERANCES, OTHER_TOLERANCE
 from ...serving.contract.tensors import Array
 from ...serving.engine.runtime import CPU
+from ..batches import only_rows, spread
 from ..native import Native
 from .rows import Rows
 
@@ -45,9 +46,7 @@ def rounding(ask: Ask, rows: Rows, floats: Collection[str] = ()) -> float:
     Taken is twice the largest change of an answer when each number is moved by at most 2^-21 of itself, up to what is
     tolerated on a GPU.
     """
-    n_rows = len(next(iter(rows.arrays.values())))
-    index = np.unique(np.linspace(0, n_rows - 1, min(n_rows, _ROUNDING_ROWS)).round().astype(np.int64))
-    real = {name: array[index] for name, array in rows.arrays.items()}
+    real = only_rows(rows.arrays, spread(len(next(iter(rows.arrays.values()))), _ROUNDING_ROWS))
     try:
         scores = _by_batches(ask, real)
         moved = _by_batches(ask, {name: _moved(array, 2 * _STEPS[0], name in floats) for name, array in real.items()})

@@ -12,7 +12,7 @@ import numpy as np
 from ...serving.contract.bundle import Task
 from ...serving.contract.tensors import Array
 from ..member import Classes, ConversionError
-from ..parity import MAX_ROWS, Native
+from ..parity import MAX_ROWS, Locate, Native
 from .graph import Finished
 from .grown import Grown
 from .rows import Rows
@@ -75,7 +75,7 @@ class Trained:
     drafts: Sequence[Draft]
     thresholds: Mapping[str, Mapping[int, Array]] = field(default_factory=dict)
     categories: Mapping[str, Mapping[int, Array]] = field(default_factory=dict)
-    locate: Callable[[Mapping[str, Array], bytes], str | None] | None = None
+    locate: Locate | None = None
     trees: Sequence[Grown] = ()
     allow_nan: bool | None = None
     max_rows: int = MAX_ROWS

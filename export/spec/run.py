@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...serving.contract.certificate import DEFAULT_TOLERANCES
 from ...serving.contract.errors import InvalidInput
 from ...serving.contract.tensors import Array
 from ...serving.engine.runtime import CPU
@@ -22,7 +23,7 @@ from ..convert import convert
 from ..convert.trained import probabilities
 from ..fuse import Fused, fuse
 from ..member import ConversionError, Member, ParityError
-from ..quantize import Int8
+from ..quantize import CALIBRATION_ROWS, Int8
 from ..weights import AnyLearner, learners_for
 from . import models
 from .checks import check_fit, formats_of, inputs_of
@@ -37,15 +38,12 @@ Phase = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
 """Opens a stage of the work given its title and number of steps; the function that it yields is called once a step
 with the name of what is done."""
 
-_TOLERANCE = 1e-5
+_TOLERANCE = DEFAULT_TOLERANCES[CPU]
 """Of what a trained model itself is said to answer: of probabilities, and relative to the largest value of a
 regression, as the parity gate has it."""
 
 _FUSED_ROWS = 500
 """Real rows on which a fused graph is compared, beside probes and the golden rows."""
-
-_CALIBRATION_ROWS = 512
-"""Rows on which the ranges of an int8 net's activations are measured at most."""
 
 _INT8_BYTES = 1 << 30
 """Held-out rows on which int8 is judged take at most this much."""
@@ -195,7 +193,7 @@ def _build(
     on_learner: Callable[[str], None],
 ) -> Built:
     wish = sheet.spec.ensemble
-    drawn = keep[spread(len(keep), max(wish.golden_rows, _CALIBRATION_ROWS))] if len(keep) else keep
+    drawn = keep[spread(len(keep), max(wish.golden_rows, CALIBRATION_ROWS))] if len(keep) else keep
     try:
         return build(
             path,
@@ -224,7 +222,7 @@ def _int8(sheet: Sheet, data: Dataset, members: Mapping[str, Member], keep: npt.
     names = [name for name, member in sheet.spec.members.items() if member.int8]
     if not names:
         return None
-    index = keep[spread(len(keep), max(_CALIBRATION_ROWS, _INT8_BYTES // row_bytes(data.inputs.values())))]
+    index = keep[spread(len(keep), max(CALIBRATION_ROWS, _INT8_BYTES // row_bytes(data.inputs.values())))]
     return Int8(names, tensors(data, members, index), data.target[index], sheet.spec.ensemble.int8_bound)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import InvalidInput
-from .tensors import Array, DataType, TensorSpec
+from .tensors import Array, DataType, TensorSpec, listed
 
 Column = Array | Sequence[Any]
 """Values of all rows: `(n_rows,)`, `(n_rows, ...)`, or a sequence of cells; cells may be arrays or lists themselves."""
@@ -70,12 +70,10 @@ def columns_of(spec: TensorSpec, available: Mapping[str, object]) -> tuple[str, 
     if spec.feature_names and not missing:
         return spec.feature_names
     if len(missing) == len(spec.feature_names):
-        features = f" or the columns {_shortened(spec.feature_names)}" if spec.feature_names else ""
-        raise InvalidInput(
-            f"input {spec.name!r}: expected a column {spec.name!r}{features}, got {_shortened(available)}"
-        )
+        features = f" or the columns {listed(spec.feature_names)}" if spec.feature_names else ""
+        raise InvalidInput(f"input {spec.name!r}: expected a column {spec.name!r}{features}, got {listed(available)}")
     raise InvalidInput(
-        f"input {spec.name!r}: column {missing[0]!r} is missing; expected the columns {_shortened(spec.feature_names)}"
+        f"input {spec.name!r}: column {missing[0]!r} is missing; expected the columns {listed(spec.feature_names)}"
     )
 
 
@@ -210,8 +208,3 @@ def _is_missing(value: object) -> bool:
 
 def _described(value: object) -> str:
     return f"{value.item() if isinstance(value, np.generic) else value!r} ({type(value).__name__})"
-
-
-def _shortened(names: Sequence[str] | Mapping[str, object], most: int = 8) -> str:
-    shown = ", ".join(map(repr, list(names)[:most]))
-    return shown if len(names) <= most else f"{shown}, ... ({len(names)})"

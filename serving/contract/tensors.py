@@ -4,7 +4,8 @@ In memory a BYTES tensor is a numpy object array of `str`; every other datatype 
 The first axis is always rows; the others are fixed, so that rows of different requests can be batched together.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -205,7 +206,7 @@ def check_values(spec: TensorSpec, array: Array) -> None:
         is_unknown = np.isin(array, list(unknown))
         raise InvalidInput(
             f"input {spec.name!r}: {array[is_unknown][0]!r} in {_place(spec, is_unknown)} is no category that a member "
-            f"knows; expected one of {_listed(spec.categories)}"
+            f"knows; expected one of {listed(spec.categories)}"
         )
 
 
@@ -235,6 +236,7 @@ def _place(spec: TensorSpec, at_fault: Array) -> str:
     return f"row {row}, column {place[0] if len(place) == 1 else tuple(place)}"
 
 
-def _listed(values: Sequence[str], most: int = 8) -> str:
-    shown = ", ".join(map(repr, values[:most]))
+def listed(values: Collection[str], most: int = 8) -> str:
+    """Return the first of some names, and how many there are if that is not all."""
+    shown = ", ".join(map(repr, itertools.islice(values, most)))
     return shown if len(values) <= most else f"{shown}, ... ({len(values)})"

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from widedeep.export import ConversionError, Member, convert
 from widedeep.export.member import ParityError
+from widedeep.serving.contract.certificate import DEFAULT_TOLERANCES
 from widedeep.serving.contract.columns import bind_columns
 from widedeep.serving.contract.tensors import Array
 from widedeep.serving.engine import member as engine
+from widedeep.serving.engine.runtime import CPU
 
-TOLERANCE = 1e-5
+TOLERANCE = DEFAULT_TOLERANCES[CPU]
 """As the gate's: absolute for probabilities, relative for values above 1."""
 
 

@@ -1,6 +1,5 @@
 """Keras; "usual" is tf2onnx 1.17, by Keras's own export. TensorFlow is imported by the first case that runs."""
 
-import os
 import tempfile
 import warnings
 from functools import cache
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from widedeep.export.libraries import import_keras
 from widedeep.serving.contract.tensors import Array
 
 from .case import Made, case
@@ -17,11 +17,9 @@ from .data import cancer, digits, halves
 @cache
 def keras() -> Any:
     """Return the library, seeded."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of TensorFlow about its own dependencies
-        import keras as library
+        library = import_keras()
     library.utils.set_random_seed(0)
     return library
 

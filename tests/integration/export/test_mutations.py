@@ -16,7 +16,6 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 from widedeep.export.convert import keras as keras_models
 from widedeep.export.convert import lightgbm as lightgbm_models
 from widedeep.export.convert import sklearn as sklearn_models
@@ -160,12 +159,6 @@ def spoilt_sets(graph: bytes) -> Iterator[tuple[str, ModelProto]]:
         is_alone = (i == 0 or ends[i - 1]) and ends[i + 1]
         if not is_alone:
             yield f"member {i}", with_array(graph, "membership_values", lambda old, i=i: np.delete(old, i))  # type: ignore[misc]  # i is bound
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    with threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="module")

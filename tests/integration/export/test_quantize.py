@@ -1,7 +1,6 @@
 """Int8 members: real nets on real digits, judged by the ensemble that they serve in."""
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
-from threadpoolctl import threadpool_limits
 from widedeep import export
 from widedeep.export.convert.graph import OPSET, Graph
 from widedeep.export.int8_graph import int8_graph, jittered
@@ -104,12 +102,6 @@ class Digits:
             "n_folds": 2,
         }
         return export.build(path, **(arguments | changes))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    with threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="module")

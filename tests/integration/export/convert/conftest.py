@@ -1,14 +1,13 @@
 """Small real data and the way a member is scored in serving."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris
-from threadpoolctl import threadpool_limits
 from widedeep.export.libraries import import_keras
 from widedeep.export.member import Member
 from widedeep.serving.contract.tensors import Array, check_rows
@@ -16,13 +15,6 @@ from widedeep.serving.engine import member as engine
 
 Data = tuple[Array, Array]
 Score = Callable[[Member, Mapping[str, Array]], Array]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Keep BLAS and OpenMP to one thread: on shared cores theirs wait for each other longer than these models train."""
-    with threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="session")

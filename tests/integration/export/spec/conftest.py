@@ -1,7 +1,7 @@
 """Model files and data files as users have them: trained here on real rows, written in each framework's own format."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,12 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from threadpoolctl import threadpool_limits
 from widedeep.serving.cli import main
 
 N_TRAIN = 300
 FEATURES = ("radius", "texture", "smoothness", "symmetry")
 
 Export = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Keep BLAS and OpenMP to one thread: on shared cores theirs wait for each other longer than these models train."""
-    with threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="session")
