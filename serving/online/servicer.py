@@ -26,7 +26,7 @@ EXTENSIONS = ("classification", "model_configuration", "model_repository", "stat
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A queued request, to be waited for once by the thread that answers it."""
+    """A queued request. One thread takes its `response`, at once or when `on_done` tells it to."""
 
     servable: Servable
     request_id: str
@@ -63,6 +63,10 @@ class Pending:
             request_id=self.request_id,
             class_names=self.servable.class_names,
         )
+
+    def on_done(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, when `response` will not wait: from the thread that ends the request, or at once."""
+        self.future.add_done_callback(lambda _: callback())
 
     def cancel(self) -> None:
         """Tell that nobody waits any more; rows not yet in a batch are dropped."""
