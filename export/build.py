@@ -22,7 +22,8 @@ from ..serving.contract.tensors import Array, TensorSpec, check_rows
 from ..serving.engine import member as engine
 from ..serving.engine.ensemble import Ensemble
 from ..serving.engine.outputs import outputs_of
-from .batches import only_rows, spread
+from .batches import Arrays, only_rows, spread
+from .bundled_graph import bundled_graph, check_worth
 from .member import ConversionError, Member
 from .quantize import Int8, to_int8
 from .weights import AnyLearner, Selection, learn
@@ -44,11 +45,13 @@ class Built:
         path: the bundle's folder.
         bundle: its description, as read back.
         selection: every combiner tried, their held-out metrics and the choice.
+        not_fused: why the bundle carries no fused graph; empty where it does, or where none was wished for.
     """
 
     path: Path
     bundle: Bundle
     selection: Selection
+    not_fused: str = ""
 
 
 def build(
@@ -65,6 +68,7 @@ def build(
     n_folds: int = 5,
     golden_rows: int = 8,
     int8: Int8 | None = None,
+    fused: bool | None = None,
     on_learner: Callable[[str], None] = lambda _: None,
 ) -> Built:
     """Learn how to combine the members and write the bundle.
@@ -86,11 +90,13 @@ def build(
         n_folds: folds of the cross-validation that chooses among the learners.
         golden_rows: golden rows to keep, at least 1.
         int8: nets to serve in int8, calibrated on `rows`, if the ensemble stays as good on held-out rows.
+        fused: whether the bundle also carries members and combiner as one graph, which serving runs where that is
+            faster; by default where the members together take at most 16 MiB and the graph can be proven on `rows`.
         on_learner: called with each learner's name once it is fitted and judged, for progress.
 
     Raises:
-        ConversionError: members contradict each other in task, outputs, classes or an input's declaration, or int8
-            costs more than it may.
+        ConversionError: members contradict each other in task, outputs, classes or an input's declaration, int8
+            costs more than it may, or `fused` is demanded and cannot be had.
         InvalidInput: `rows` lacks an input or does not fit one.
         ValueError: scores or target do not fit the members.
         BundleError: something else than a bundle stands at `path`, or the written bundle does not answer as its
@@ -105,7 +111,8 @@ def build(
     first = _agreed(members)
     labels = _labels(first, classes)
     inputs = merged_inputs(members)
-    golden = _golden(inputs, rows, golden_rows)
+    real = _checked(inputs, rows)
+    golden = _golden(real, golden_rows)
     truth = _truth(target, labels)
     ordered = {member: np.asarray(scores[member], np.float64) for member in members}
     selection = learn(
@@ -117,7 +124,7 @@ def build(
             replace(int8, rows=_checked(inputs, int8.rows)),
             combiner=selection.combiner,
             truth=_truth(int8.target, labels),
-            calibration=_checked(inputs, rows),
+            calibration=real,
             golden=golden,
         )
     bundle = Bundle(
@@ -133,9 +140,10 @@ def build(
     )
     graphs = {member_name: member.graph for member_name, member in members.items()}
     samples = Samples(golden, outputs_of(bundle, _run(bundle, graphs, golden)))
-    written = write_bundle(path, bundle, graphs, samples, {HELD_OUT_FILE: _held_out(truth, ordered)})
+    bundle, one, not_fused = _fused(bundle, graphs, golden, real, wish=fused)
+    written = write_bundle(path, bundle, graphs, samples, {HELD_OUT_FILE: _held_out(truth, ordered)}, fused=one)
     Ensemble.load(path)
-    return Built(path, written, selection)
+    return Built(path, written, selection, not_fused)
 
 
 def merged_inputs(members: Mapping[str, Member]) -> tuple[TensorSpec, ...]:
@@ -240,9 +248,25 @@ def _cells(series: Any) -> Array:
     return np.asarray(series.to_numpy() if plain else series.to_numpy(dtype=object))
 
 
-def _golden(inputs: Sequence[TensorSpec], rows: Rows, golden_rows: int) -> dict[str, Array]:
-    taken = _checked(inputs, rows)
-    return only_rows(taken, spread(len(next(iter(taken.values()))), max(1, golden_rows)))
+def _golden(real: Arrays, golden_rows: int) -> dict[str, Array]:
+    return only_rows(real, spread(len(next(iter(real.values()))), max(1, golden_rows)))
+
+
+def _fused(
+    bundle: Bundle, graphs: Mapping[str, bytes], golden: Arrays, real: Arrays, *, wish: bool | None
+) -> tuple[Bundle, bytes | None, str]:
+    """Return the bundle with the fused graph that it declares, or without and why."""
+    if wish is False:
+        return bundle, None, ""
+    try:
+        if wish is None:
+            check_worth(bundle, graphs)
+        spec, graph = bundled_graph(bundle, graphs, golden=golden, rows=real)
+    except ConversionError as error:
+        if wish:
+            raise
+        return bundle, None, str(error)
+    return replace(bundle, fused=spec), graph, ""
 
 
 def _run(bundle: Bundle, graphs: Mapping[str, bytes], rows: Mapping[str, Array]) -> npt.NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 A command is a function that takes the remaining arguments and returns the exit status; the first line of its docstring
 is its help. The entry point of one that needs extras names them. Here are the commands of the base install: serve,
-health, inspect and verify.
+health, inspect, verify and tune.
 """
 
 import argparse
@@ -12,17 +12,25 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from .contract.bundle import BUNDLE_FILE, read_bundle, read_samples
-from .contract.errors import WidedeepError
-from .report import describe_bundle
+from .contract.errors import ConfigurationError, WidedeepError
+from .report import describe_bundle, describe_tuning
 from .settings import CONFIG_VARIABLE, ServeSettings
 
+if TYPE_CHECKING:
+    from .online.server import Server
+    from .online.workers.supervisor import Supervisor
+
 COMMANDS_GROUP = "widedeep.commands"
+_FAILED = 0
+"""Stands among signals, of which none has this number, for a server that cannot go on by itself."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,20 +93,28 @@ def serve(argv: Sequence[str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    # Imported late: nothing before this line starts a thread or opens a session.
-    from .online.server import Server
-
-    server = Server(path, settings)
+    server = _server(path, settings, failed=lambda: signals.put(_FAILED))
     server.start()
     listening = True
     for line in server.summary():
         print(line, flush=True)
-    signals.get()
+    why = signals.get()
     print("draining (Ctrl-C again ends it at once)", flush=True)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     server.stop()
     print("stopped", flush=True)
-    return 0
+    return int(why == _FAILED)
+
+
+def _server(path: Path, settings: ServeSettings, failed: Callable[[], None]) -> "Server | Supervisor":
+    """Return what serves; imported late: nothing before this starts a thread or opens a session."""
+    if settings.workers > 1:
+        from .online.workers.supervisor import Supervisor
+
+        return Supervisor(path, settings, failed=failed)
+    from .online.server import Server
+
+    return Server(path, settings)
 
 
 def health(argv: Sequence[str]) -> int:
@@ -154,6 +170,38 @@ def verify(argv: Sequence[str]) -> int:
         print(f"{path}: all digests match; {n_rows} golden rows answered, largest differences:")
         for name, difference in differences.items():
             print(f"  {name}: {difference:.3g}")
+    return 0
+
+
+def tune(argv: Sequence[str]) -> int:
+    """Measure how a bundle, or every bundle of a repository, runs best on this machine, for servers to come."""
+    parser = argparse.ArgumentParser(
+        prog="widedeep tune",
+        description=f"{tune.__doc__} Chunk sizes, graph options and threads are tried for each member; what is found "
+        "is kept in the cache folder, from which `widedeep serve` takes it. Run it while the machine is idle.",
+    )
+    parser.add_argument("path", type=Path, help="a bundle, or a repository of <model>/<version>/ folders")
+    ServeSettings.add_flags(parser, only=("cache_dir", "providers", "cores"))
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    flags = vars(parser.parse_args(argv))
+    path, as_json = flags.pop("path"), flags.pop("json")
+    settings = ServeSettings.load(flags)
+    from .engine.cache import Cache
+    from .engine.tune import tune as tune_bundle
+    from .online.repository import Source
+
+    cache = Cache.open(settings.cache_dir)
+    if cache.folder is None:
+        raise ConfigurationError("there is no cache folder that can be used (cache_dir), so nothing could be kept")
+    results = {}
+    for model, versions in Source(path).scan().items():
+        for number, bundle in versions.items():
+            found = tune_bundle(bundle, cache, providers=settings.providers, n_cores=settings.cores or None)
+            results[f"{model}/{number}"] = found
+            if not as_json:
+                print(describe_tuning(f"{model} version {number}", found))
+    if as_json:
+        print(json.dumps({name: [asdict(one) for one in found] for name, found in results.items()}, indent=2))
     return 0
 
 

@@ -1,12 +1,15 @@
 """What `widedeep inspect` shows of a bundle: plain text tables from its description."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .contract.bundle import Bundle, MemberSpec
+from .contract.bundle import Bundle, FusedSpec, MemberSpec
 from .contract.combiner import Combiner, LinearPool, LogPool, MeanPool
 from .contract.errors import BundleError
 from .contract.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from .engine.tune import Tuned
 
 
 def describe_bundle(bundle: Bundle) -> str:
@@ -34,8 +37,25 @@ def describe_bundle(bundle: Bundle) -> str:
         head.append(f"classes {_shortened(bundle.classes)}")
     if bundle.created_by:
         head.append("created by " + ", ".join(f"{library} {version}" for library, version in bundle.created_by.items()))
+    if bundle.fused is not None:
+        head.append(_fused(bundle.fused))
     text = "\n".join([*head, *(f"\n{title}\n{text}" for title, text in sections.items())])
     return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+
+
+def describe_tuning(title: str, found: Sequence["Tuned"]) -> str:
+    """Return a table of how the graphs of one bundle will be opened and run, and what else was tried."""
+    header = ("graph", "chunk rows", "optimization", "us a row", "others tried", "us of one row, by threads", "threads")
+    rows = []
+    for one in found:
+        chosen = one.setup.options.optimization
+        others = ", ".join(f"{level} {us:.4g}" for level, us in one.row_us.items() if level != chosen)
+        by_threads = ", ".join(f"{threads}: {us:.4g}" for threads, us in one.one_row_us.items())
+        chunk = str(one.setup.plan.chunk_rows or "all")
+        rows.append(
+            (one.name, chunk, chosen, f"{one.row_us[chosen]:.4g}", others, by_threads, str(one.setup.plan.threads))
+        )
+    return f"{title}\n{_table(header, rows)}"
 
 
 def _selection_sections(selection: Mapping[str, Any]) -> dict[str, str]:
@@ -123,6 +143,14 @@ def _certificate_row(member: MemberSpec) -> tuple[object, ...]:
     covered = ", ".join(f"{done} of {of} {what}" for what, (done, of) in c.coverage.items())
     compared = member.name, c.rows, c.probes, *differences, c.labels_differ, _bounds(c.tolerance)
     return *compared, c.worst_kind or "-", c.left_out, c.overflowed, covered
+
+
+def _fused(fused: FusedSpec) -> str:
+    c = fused.certificate
+    return (
+        f"fused graph of {', '.join(fused.members)}: {c.rows} rows and {c.probes} probes differ by "
+        f"{c.max_abs_diff:.2g} at most"
+    )
 
 
 _INT8_HEADER = (

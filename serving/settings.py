@@ -7,8 +7,9 @@ container platforms add some of their own, but an unknown key in the file is ref
 """
 
 import argparse
+import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -47,6 +48,18 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
 
+def default_cache_dir() -> str:
+    """Return `$XDG_CACHE_HOME/widedeep`, else `~/.cache/widedeep`; empty for a user without a home.
+
+    Source: XDG Base Directory Specification, which has relative values ignored.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        return str((base if base.is_absolute() else Path.home() / ".cache") / "widedeep")
+    except RuntimeError:
+        return ""
+
+
 class _Environment(EnvSettingsSource):
     """Variables, without the `WIDEDEEP_PORT=tcp://...` that Kubernetes sets beside a service named `widedeep`."""
 
@@ -78,9 +91,20 @@ class ServeSettings(BaseSettings):
     max_message_bytes: int = Field(
         64 * _MIB, ge=1024, le=_INT32_MAX, description="size of one message at most, either way"
     )
+    front_end: Literal["auto", "grpcio", "native"] = Field(
+        "auto",
+        description="what speaks HTTP/2: `native` (needs widedeep[native]), `grpcio`, or the first that is there",
+    )
     handler_threads: int = Field(64, ge=1, description="inference calls handled at once")
     versions: int = Field(1, ge=1, description="newest versions of each model that are served")
     max_streams: int = Field(64, ge=1, description="ModelStreamInfer calls open at once")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=512,
+        description="processes that share the port, the cores and the limits; above 1 worth it where calls are small "
+        "and cores many",
+    )
     cores: int = Field(0, ge=0, description="cores used for inference; 0 means all that the process may use")
     providers: Annotated[dict[str, tuple[str, ...]], NoDecode, BeforeValidator(_pairs)] = Field(
         default={},
@@ -99,6 +123,11 @@ class ServeSettings(BaseSettings):
     grace_s: float = Field(
         30.0, ge=0, le=_HOUR_S, allow_inf_nan=False, description="seconds that calls in flight may take when stopping"
     )
+    cache_dir: str = Field(
+        default_factory=default_cache_dir,
+        description="folder of this user alone that keeps measured plans and optimised graphs between starts; "
+        "empty to keep nothing",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line shown")
 
     @classmethod
@@ -115,16 +144,19 @@ class ServeSettings(BaseSettings):
         return init_settings, _Environment(settings_cls), toml
 
     @classmethod
-    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
-        """Add one flag a setting; flags left out do not appear in the parsed namespace."""
+    def add_flags(cls, parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:
+        """Add one flag a setting, or for some of them; flags left out do not appear in the parsed namespace."""
         for name, field in cls.model_fields.items():
+            if only and name not in only:
+                continue
             flag = "--" + name.replace("_", "-")
             if field.annotation is bool:
                 parser.add_argument(
                     flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=field.description
                 )
             else:
-                default = f" (default: {field.default})" if field.default not in ("", {}) else ""
+                value = field.get_default(call_default_factory=True)
+                default = f" (default: {value})" if value not in ("", {}) else ""
                 parser.add_argument(
                     flag, metavar=_metavar(name), default=argparse.SUPPRESS, help=f"{field.description}{default}"
                 )

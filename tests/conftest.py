@@ -5,8 +5,28 @@ from pathlib import Path
 
 import pytest
 from small_bundle import make_bundle
+from widedeep.serving.online.native import is_installed
 from widedeep.serving.online.server import Server
 from widedeep.serving.settings import ServeSettings
+
+FRONT_ENDS = (
+    "grpcio",
+    pytest.param("native", marks=pytest.mark.skipif(not is_installed(), reason="needs widedeep[native]")),
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests marked `each_front_end` that start servers with every front end."""
+    if "front_end" in metafunc.fixturenames and metafunc.definition.get_closest_marker("each_front_end"):
+        metafunc.parametrize("front_end", FRONT_ENDS, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what servers learn about this machine out of the user's cache, and the user's cache out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache-home")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -25,13 +45,20 @@ def repository_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def front_end(request: pytest.FixtureRequest) -> str:
+    """The front end of servers; the default one where a test is not for each of them."""
+    return str(getattr(request, "param", "auto"))
+
+
 @pytest.fixture
-def start_server() -> Iterator[Callable[..., Server]]:
+def start_server(front_end: str) -> Iterator[Callable[..., Server]]:
     """Start servers on free ports: `start_server(path, max_batch_rows=8)`; all are stopped at the end."""
     servers: list[Server] = []
 
     def start(path: Path, **settings: object) -> Server:
-        server = Server(path, ServeSettings.load({"host": "127.0.0.1", "port": 0, "drain_wait_s": 0, **settings}))
+        defaults = {"host": "127.0.0.1", "port": 0, "drain_wait_s": 0, "front_end": front_end}
+        server = Server(path, ServeSettings.load({**defaults, **settings}))
         servers.append(server)
         server.start()
         return server
@@ -42,9 +69,10 @@ def start_server() -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture(scope="session")
-def server(repository_path: Path) -> Iterator[Server]:
+def server(repository_path: Path, front_end: str) -> Iterator[Server]:
     """A server of the model `animals`, shared by tests that leave it as it is."""
-    running = Server(repository_path, ServeSettings.load({"host": "127.0.0.1", "port": 0, "drain_wait_s": 0}))
+    settings = {"host": "127.0.0.1", "port": 0, "drain_wait_s": 0, "front_end": front_end}
+    running = Server(repository_path, ServeSettings.load(settings))
     running.start()
     yield running
     running.stop()

@@ -1,11 +1,13 @@
 """Small real bundles, made of ONNX graphs that are built here."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
-from widedeep.serving.contract.bundle import Bundle, MemberSpec, Samples, write_bundle
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from widedeep.serving.contract.bundle import Bundle, FusedSpec, MemberSpec, Samples, write_bundle
 from widedeep.serving.contract.certificate import Certificate
 from widedeep.serving.contract.combiner import LinearPool
 from widedeep.serving.contract.tensors import Array, DataType, TensorSpec
@@ -46,10 +48,27 @@ def rows(n_rows: int, seed: int = 0) -> dict[str, Array]:
     return {spec.name: rng.normal(size=(n_rows, *spec.row_shape)).astype(np.float32) for spec in INPUTS}
 
 
+def fused_graph(bundle: Bundle, graphs: Mapping[str, bytes]) -> tuple[FusedSpec, bytes]:
+    """Return the fused graph that a bundle of these member graphs can carry, with a certificate that proves nothing."""
+    from widedeep.export.fused_graph import combined_graph  # takes half a second, which few tests need to wait
+
+    models = {member.name: ModelProto.FromString(graphs[member.name]) for member in bundle.used_members}
+    finished = combined_graph(bundle, models)
+    return FusedSpec(tuple(models), finished.inputs, finished.opset, CERTIFICATE), finished.data
+
+
 def make_bundle(
-    path: Path, *, name: str = "animals", seed: int = 0, classes: tuple[str, ...] = ("cat", "dog", "owl")
+    path: Path,
+    *,
+    name: str = "animals",
+    seed: int = 0,
+    classes: tuple[str, ...] = ("cat", "dog", "owl"),
+    fused: bool = False,
 ) -> Bundle:
-    """Write a bundle of two members, `deep` on image and `wide` on tabular, with weights 0.6 and 0.4."""
+    """Write a bundle of two members, `deep` on image and `wide` on tabular, with weights 0.6 and 0.4.
+
+    With `fused` it carries their fused graph.
+    """
     graphs = {
         "deep": softmax_graph("image", (2, 4), len(classes), seed),
         "wide": softmax_graph("tabular", (3,), len(classes), seed + 1),
@@ -71,4 +90,8 @@ def make_bundle(
         ort.InferenceSession(graphs[member.name]).run(None, {i: golden[i] for i in member.inputs})[0]
         for member in bundle.members
     ]
-    return write_bundle(path, bundle, graphs, Samples(golden, outputs_of(bundle, np.asarray(scores, np.float64))))
+    samples = Samples(golden, outputs_of(bundle, np.asarray(scores, np.float64)))
+    if not fused:
+        return write_bundle(path, bundle, graphs, samples)
+    spec, graph = fused_graph(bundle, graphs)
+    return write_bundle(path, replace(bundle, fused=spec), graphs, samples, fused=graph)

@@ -126,14 +126,14 @@ class Graph:
             ConversionError: the result is not a valid ONNX model.
         """
         output = TensorSpec(SCORES, DataType.FP32, (-1, n_outputs))
-        return self.finish_as("member", {self.cast(scores, np.float32): output})
+        return self.finish_as("member", {self.cast(scores, np.float32): declared(output)})
 
-    def finish_as(self, name: str, outputs: Mapping[str, TensorSpec], *, keep_inputs: bool = False) -> Finished:
+    def finish_as(self, name: str, outputs: Mapping[str, ValueInfoProto], *, keep_inputs: bool = False) -> Finished:
         """Return the graph called `name` that computes several outputs.
 
         Args:
             name: of the graph.
-            outputs: value here, each one the output of a node -> the output that it becomes.
+            outputs: value here, each one the output of a node -> the output that it becomes; see `declared`.
             keep_inputs: take every declared input, also one that no output depends on.
 
         Raises:
@@ -142,7 +142,7 @@ class Graph:
         nodes = _needed(self._nodes, list(outputs))
         used = {value for node in nodes for value in _reads(node)}
         inputs = [spec for spec in self._inputs.values() if keep_inputs or spec.name in used]
-        names = {spec.name: spec.name for spec in inputs} | {value: spec.name for value, spec in outputs.items()}
+        names = {spec.name: spec.name for spec in inputs} | {value: info.name for value, info in outputs.items()}
 
         def rename(old: str) -> str:
             return names.setdefault(old, f"#{len(names)}")
@@ -156,8 +156,8 @@ class Graph:
         graph = helper.make_graph(
             nodes,
             name,
-            [_value(spec) for spec in inputs],
-            [_value(spec) for spec in outputs.values()],
+            [declared(spec) for spec in inputs],
+            list(outputs.values()),
             constants,
         )
         domains = {node.domain for node in walk(nodes)} | {function.domain for function in self._functions} | {""}
@@ -186,7 +186,8 @@ def walk(nodes: Iterable[NodeProto]) -> Iterable[NodeProto]:
             yield from walk(graph.node)
 
 
-def _value(spec: TensorSpec) -> ValueInfoProto:
+def declared(spec: TensorSpec) -> ValueInfoProto:
+    """Return a tensor as a graph declares it among its inputs or outputs, the first axis `n_rows`."""
     is_text = spec.datatype is DataType.BYTES
     element = TensorProto.STRING if is_text else helper.np_dtype_to_tensor_dtype(spec.datatype.dtype)
     return helper.make_tensor_value_info(spec.name, element, [N_ROWS, *spec.row_shape])

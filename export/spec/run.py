@@ -106,6 +106,8 @@ def run(
     keep = np.flatnonzero(np.all([np.isfinite(answers).all(axis=1) for answers in scores.values()], axis=0))
     with phase("Learning the combination", 0) as step:
         built = _build(sheet, data, members, scores, keep, path=place, on_learner=step)
+    if built.not_fused:
+        notes.append(f"the bundle carries no fused graph: {built.not_fused}")
     one = None
     if fused is not None:
         with phase("Fusing into one graph and proving it", 0):
@@ -208,6 +210,7 @@ def _build(
             n_folds=wish.folds,
             golden_rows=wish.golden_rows,
             int8=_int8(sheet, data, members, keep),
+            fused=wish.fused,
             on_learner=on_learner,
         )
     except ConversionError as error:

@@ -210,6 +210,11 @@ class Ensemble(_Section):
         description="what int8 may cost the ensemble on held-out rows: so much log loss, or this share of the squared "
         "error",
     )
+    fused: bool | None = Field(
+        None,
+        description="whether the bundle carries members and combiner also as one graph, which serving runs where that "
+        "is faster; by default where the members together take at most 16 MiB and it can be proven",
+    )
 
 
 class Spec(_Section):

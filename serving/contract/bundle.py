@@ -3,6 +3,7 @@
     <bundle>/
       bundle.json        what `Bundle` holds
       members/*.onnx     one graph a member
+      fused.onnx         optional: the members that count and the combiner as one graph
       samples.npz        real rows and their exact outputs: `inputs/<name>`, `outputs/<name>`
       evidence/*         optional, listed with digests, never read by serving
 
@@ -16,20 +17,37 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from .certificate import Certificate, tolerance_of
 from .combiner import Combiner, combiner_from_json
 from .errors import BundleError
-from .quantization import Quantization
+from .graphs import FUSED_FILE, FusedSpec, MemberSpec, check_sizes
 from .tensors import Array, DataType, TensorSpec
 
-FORMAT = (1, 0)
+__all__ = [
+    "BUNDLE_FILE",
+    "FORMAT",
+    "SAMPLES_FILE",
+    "Bundle",
+    "FusedSpec",
+    "MemberSpec",
+    "Samples",
+    "Task",
+    "check_place",
+    "read_bundle",
+    "read_description",
+    "read_samples",
+    "write_bundle",
+]
+
+FORMAT = (1, 1)
+"""1.1 added `fused.onnx`; readers of 1.0 refuse a bundle that holds one, as an unlisted file."""
+
 BUNDLE_FILE = "bundle.json"
 SAMPLES_FILE = "samples.npz"
 EVIDENCE_FOLDER = "evidence"
@@ -40,69 +58,6 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _MAX_OUTPUTS = 1 << 20
 """More than a model has; arrays of this width are made before any graph is seen."""
 _HASH_BLOCK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class MemberSpec:
-    """One member as the bundle declares it.
-
-    Attributes:
-        name: unique in the bundle; its scores are served as the output `scores/<name>`.
-        inputs: names of the bundle inputs that its graph takes.
-        source: where it came from: `framework`, `version`, `class`.
-        opset: ONNX domain -> version.
-        certificate: proof of parity with the trained model.
-        sha256: digest of its file, filled in when the bundle is written.
-        quantization: what its int8 graph costs; None for a graph that computes as the trained model does.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    source: Mapping[str, str]
-    opset: Mapping[str, int]
-    certificate: Certificate
-    sha256: str = ""
-    quantization: Quantization | None = None
-
-    def tolerance(self, provider: str) -> float:
-        """Return the largest difference of a golden score that `provider` may show."""
-        proven = tolerance_of(self.certificate.tolerance, provider)
-        return proven if self.quantization is None else max(proven, self.quantization.tolerance)
-
-    @property
-    def file(self) -> str:
-        """Path of the graph inside the bundle."""
-        return f"members/{self.name}.onnx"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        quantization = {} if self.quantization is None else {"quantization": self.quantization.to_json()}
-        return {
-            "name": self.name,
-            "file": self.file,
-            "sha256": self.sha256,
-            "inputs": list(self.inputs),
-            "source": dict(self.source),
-            "opset": dict(self.opset),
-            "certificate": self.certificate.to_json(),
-            **quantization,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read the JSON form; unknown keys are ignored."""
-        spec = cls(
-            name=str(data["name"]),
-            inputs=tuple(map(str, data["inputs"])),
-            source=dict(data["source"]),
-            opset=dict(data["opset"]),
-            certificate=Certificate.from_json(data["certificate"]),
-            sha256=str(data["sha256"]),
-            quantization=Quantization.from_json(data["quantization"]) if data.get("quantization") else None,
-        )
-        if data["file"] != spec.file:
-            raise BundleError(f"member {spec.name!r}: expected its file at {spec.file}, got {data['file']!r}")
-        return spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +77,7 @@ class Bundle:
         evidence: file under `evidence/` -> SHA-256.
         samples_sha256: digest of `samples.npz`, filled in when the bundle is written.
         digest: SHA-256 of `bundle.json` as read, which covers every other file through their digests.
+        fused: the graph of the members that count and the combiner; None where there is none.
     """
 
     name: str
@@ -136,6 +92,7 @@ class Bundle:
     evidence: Mapping[str, str] = field(default_factory=dict)
     samples_sha256: str = ""
     digest: str = ""
+    fused: FusedSpec | None = None
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -149,11 +106,7 @@ class Bundle:
         _unique("input", [spec.name for spec in self.inputs])
         _unique("member", [member.name for member in self.members])
         for member in self.members:
-            if len(member.certificate.sizes) not in {0, self.n_outputs}:
-                raise BundleError(
-                    f"member {member.name!r}: its certificate states {len(member.certificate.sizes)} sizes for "
-                    f"{self.n_outputs} outputs"
-                )
+            check_sizes(f"member {member.name!r}", member.certificate, self.n_outputs)
         declared = {spec.name for spec in self.inputs}
         for member in self.members:
             if not _NAME.fullmatch(member.name):
@@ -168,6 +121,27 @@ class Bundle:
             raise BundleError(f"{len(self.classes)} classes for a {self.task} with {self.n_outputs} outputs")
         if self.combiner(np.full((len(self.members), 1, self.n_outputs), 0.5)).shape != (1, self.n_outputs):
             raise BundleError(f"combiner does not answer with {self.n_outputs} outputs")
+        if self.fused is not None:
+            self._check_fused(self.fused)
+
+    def _check_fused(self, fused: FusedSpec) -> None:
+        if not self.combiner.used:
+            raise BundleError("fused graph in a bundle whose combiner uses no member")
+        if fused.members != (members := tuple(member.name for member in self.used_members)):
+            raise BundleError(f"fused graph of {list(fused.members)}; the combiner uses {list(members)}")
+        if fused.inputs != (inputs := self.inputs_of(members)):
+            raise BundleError(f"fused graph takes inputs {list(fused.inputs)}; its members take {list(inputs)}")
+        check_sizes("fused graph", fused.certificate, self.n_outputs)
+
+    @property
+    def used_members(self) -> tuple[MemberSpec, ...]:
+        """The members whose scores can change the answer, in the bundle's order."""
+        return tuple(self.members[i] for i in self.combiner.used)
+
+    def inputs_of(self, members: Collection[str]) -> tuple[str, ...]:
+        """Return the names of the inputs that any of these members reads, in the bundle's order."""
+        read = {name for member in self.members if member.name in members for name in member.inputs}
+        return tuple(spec.name for spec in self.inputs if spec.name in read)
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
@@ -198,6 +172,7 @@ class Bundle:
             "n_outputs": self.n_outputs,
             "members": [member.to_json() for member in self.members],
             "combiner": self.combiner.to_json(),
+            **({} if self.fused is None else {"fused": self.fused.to_json()}),
             "selection": dict(self.selection),
             "samples": {"file": SAMPLES_FILE, "sha256": self.samples_sha256},
             "evidence": dict(self.evidence),
@@ -228,6 +203,7 @@ class Bundle:
                 evidence={str(k): str(v) for k, v in data.get("evidence", {}).items()},
                 samples_sha256=str(data["samples"]["sha256"]),
                 digest=digest,
+                fused=None if data.get("fused") is None else FusedSpec.from_json(data["fused"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise BundleError(f"{BUNDLE_FILE}: {type(error).__name__}: {error}") from error
@@ -328,6 +304,8 @@ def write_bundle(
     graphs: Mapping[str, bytes],
     samples: Samples,
     evidence: Mapping[str, bytes] | None = None,
+    *,
+    fused: bytes | None = None,
 ) -> Bundle:
     """Write a bundle atomically: all of it appears at `path`, replacing what was there, or nothing does.
 
@@ -337,12 +315,14 @@ def write_bundle(
         graphs: member name -> serialised ONNX graph.
         samples: golden rows.
         evidence: file name -> content, written under `evidence/`.
+        fused: the serialised graph that `bundle.fused` describes, exactly where there is one.
 
     Returns:
         The description as read back from disk, every digest checked.
 
     Raises:
-        BundleError: something else than a bundle stands at `path`, see `check_place`.
+        BundleError: something else than a bundle stands at `path`, see `check_place`, or a fused graph lacks its
+            description or the other way round.
     """
     check_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -351,7 +331,9 @@ def write_bundle(
         digests = {
             f"members/{name}.onnx": _put(staging / f"members/{name}.onnx", data) for name, data in graphs.items()
         }
-        digests |= {name: _put(staging / EVIDENCE_FOLDER / name, data) for name, data in (evidence or {}).items()}
+        if fused is not None:
+            digests[FUSED_FILE] = _put(staging / FUSED_FILE, fused)
+        kept = {name: _put(staging / EVIDENCE_FOLDER / name, data) for name, data in (evidence or {}).items()}
         with (staging / SAMPLES_FILE).open("wb") as file:
             np.savez(file, allow_pickle=False, **_plain("inputs", samples.inputs), **_plain("outputs", samples.outputs))
             file.flush()
@@ -359,8 +341,9 @@ def write_bundle(
         sealed = replace(
             bundle,
             members=tuple(replace(member, sha256=digests[member.file]) for member in bundle.members),
-            evidence={name: digests[name] for name in evidence or {}},
+            evidence=kept,
             samples_sha256=_sha256(staging / SAMPLES_FILE),
+            fused=bundle.fused and replace(bundle.fused, sha256=digests.get(FUSED_FILE, "")),
         )
         _put(staging / BUNDLE_FILE, json.dumps(sealed.to_json(), indent=2).encode() + b"\n")
         read_bundle(staging)
@@ -410,6 +393,8 @@ def _plain(side: str, arrays: Mapping[str, Array]) -> dict[str, Any]:
 def _listed(bundle: Bundle) -> dict[str, str]:
     listed = {SAMPLES_FILE: bundle.samples_sha256}
     listed |= {member.file: member.sha256 for member in bundle.members}
+    if bundle.fused is not None:
+        listed[bundle.fused.file] = bundle.fused.sha256
     for name, digest in bundle.evidence.items():
         if PurePosixPath(name).parts != (name,) or name in {".", ".."}:
             raise BundleError(f"evidence {name!r}: expected a plain file name")

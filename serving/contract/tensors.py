@@ -46,16 +46,16 @@ class DataType(StrEnum):
         return self in {DataType.FP16, DataType.FP32, DataType.FP64}
 
     @classmethod
-    def of(cls, array: Array) -> Self:
+    def of(cls, array: Array) -> "DataType":
         """Return the datatype of a numpy array; strings of any kind are BYTES.
 
         Raises:
             InvalidInput: the dtype has no name in the protocol.
         """
-        if array.dtype.kind in "OUS":
-            return cls("BYTES")
-        if name := _NAMES.get(array.dtype):
-            return cls(name)
+        if (known := _DATATYPES.get(array.dtype)) is not None:
+            return known
+        if array.dtype.kind in "US":
+            return cls.BYTES
         raise InvalidInput(f"numpy dtype {array.dtype} has no datatype in the Open Inference Protocol")
 
 
@@ -74,7 +74,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype(np.float64),
     "BYTES": np.dtype(object),
 }
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_DATATYPES = {dtype: DataType(name) for name, dtype in _DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,36 +4,54 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Self
 
 import numpy as np
 
 from ..contract.bundle import SAMPLES_FILE, Bundle, Samples, read_bundle, read_samples
-from ..contract.certificate import has_clear_label, relative_difference
 from ..contract.errors import BundleError, ExecutionError, InvalidInput, WidedeepError
 from ..contract.tensors import Array, check_rows
-from .member import Member
-from .outputs import all_outputs, members_for, outputs_of
-from .plan import CHUNK_CANDIDATES, Plan, Run, choose_plan, schedule
-from .pool import Pool
-from .runtime import CPU, resolve_providers
+from .batch import Batch, Observer, Outputs, Route
+from .cache import Cache
+from .golden import differences_of
+from .opening import Graphs, Opener, resolve
+from .outputs import SCORES, all_outputs, members_for, outputs_of
+from .plan import COMBINER, FUSED, Run, efficient_rows, estimate, prefers_fused, schedule
+from .pool import Pool, Shared
 
-Observer = Callable[[int, int, float], None]
-"""Called after each run of a member with its index, the rows and the seconds; from any thread."""
+Done = Callable[[Outputs | Exception], None]
+"""Called once with the outputs, output name -> `(n_rows, ...)`, or with what went wrong; from any thread."""
 
-_PROFILE_BUDGET_S = 0.15
-_PROFILE_REPEATS = 3
+_MEMO_ROWS = 1024
+_MEMO_SIZE = 4096
 
 
 class Ensemble:
-    """Loaded members and their combiner. Immutable; `predict` may be called from any number of threads at once."""
+    """Loaded members and their combiner. Immutable; may be used from any number of threads at once.
 
-    def __init__(self, bundle: Bundle, members: Sequence[Member], plans: Sequence[Plan], pool: Pool) -> None:
+    Attributes:
+        bundle: what is loaded.
+        members: the members, as the bundle has them.
+        fused: members and combiner as one graph, where the bundle has it and every member in it runs on the CPU.
+        plans: key of a graph, the member's index or `FUSED`, -> how it runs.
+        efficient_rows: rows from which a larger batch is hardly cheaper by row.
+        pool: whose workers share runs.
+    """
+
+    def __init__(self, bundle: Bundle, graphs: Graphs, pool: Pool) -> None:
         """Store the parts; use `load` to get an ensemble from disk."""
         self.bundle = bundle
-        self.members = tuple(members)
-        self.plans = tuple(plans)
-        self._pool = pool
+        self.members = graphs.members
+        self.fused = graphs.fused
+        self.plans = graphs.plans
+        self._graphs = graphs
+        usual = [self.plans[FUSED]] if self.fused else [self.plans[i] for i in bundle.combiner.used]
+        self.efficient_rows = efficient_rows(usual)
+        self._estimate = estimate(usual)
+        self.pool = pool
+        self._routes: dict[tuple[str, ...], Route] = {}
+        self._schedules: dict[tuple[tuple[int, ...], bool, int, int], tuple[Sequence[Run], int]] = {}
 
     @classmethod
     def load(
@@ -43,6 +61,7 @@ class Ensemble:
         pool: Pool | None = None,
         providers: Mapping[str, Sequence[str]] | None = None,
         fallback: bool = False,
+        cache: Cache | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> Self:
         """Load the bundle at `path`, prove that it still answers as it should, and warm it up.
@@ -53,6 +72,7 @@ class Ensemble:
             providers: member name -> execution providers; the key "" is for every member not named, and names of
                 other bundles' members are passed over. CPU by default.
             fallback: use CPU where a provider is missing or cannot start, instead of refusing.
+            cache: remembers how the graphs run here, and holds large weights that processes share.
             clock: seconds, monotonic; times the runs that choose each member's plan.
 
         Raises:
@@ -65,18 +85,28 @@ class Ensemble:
             check_rows(bundle.inputs, samples.inputs)
         except InvalidInput as error:
             raise BundleError(f"{SAMPLES_FILE}: {error}") from error
-        chosen = _providers(bundle, providers or {}, fallback=fallback)
-        members = [
-            Member(path, spec, bundle.inputs, bundle.n_outputs, providers=chosen[spec.name], fallback=fallback)
-            for spec in bundle.members
-        ]
+        chosen = resolve(bundle, providers or {}, fallback=fallback)
+        opener = Opener(path, bundle, chosen, fallback=fallback, cache=cache)
         try:
-            plans = [_profile(member, samples.inputs, clock) for member in members]
+            graphs = opener.all(samples.inputs, clock)
         except ExecutionError as error:
             raise BundleError(f"golden rows cannot be scored: {error}") from error
-        ensemble = cls(bundle, members, plans, pool or Pool())
+        ensemble = cls(bundle, graphs, pool or Pool())
         ensemble.verify(samples)
         return ensemble
+
+    def seconds(self, n_rows: int) -> float:
+        """Return the estimated time of a batch on one core, for the usual outputs."""
+        return self._estimate.seconds(n_rows)
+
+    def fused_shares(self) -> dict[int, float]:
+        """Return index of each member in the fused graph -> its part of the time, if each takes what it takes alone."""
+        if self.fused is None:
+            return {}
+        n_rows = self.plans[FUSED].chunk_rows or 1
+        alone = {i: self.plans[i].batch_seconds(n_rows) for i in self.fused.members}
+        total = sum(alone.values()) or 1.0
+        return {i: seconds / total for i, seconds in alone.items()}
 
     def predict(self, inputs: Mapping[str, Array], outputs: Collection[str] | None = None) -> dict[str, Array]:
         """Check rows of any number and return the named outputs for them, by default `bundle.outputs`.
@@ -94,38 +124,59 @@ class Ensemble:
         return self.execute(inputs, n_rows, names)
 
     def execute(
+        self, inputs: Mapping[str, Array], n_rows: int, outputs: Collection[str], observe: Observer | None = None
+    ) -> Outputs:
+        """Do what `predict` does for rows and output names that have been checked already; see there."""
+        answers: SimpleQueue[Outputs | Exception] = SimpleQueue()
+        with self.pool.slot():
+            self.start(inputs, n_rows, outputs, answers.put, observe)
+        answer = answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def start(
         self,
         inputs: Mapping[str, Array],
         n_rows: int,
         outputs: Collection[str],
+        done: Done,
         observe: Observer | None = None,
+        *,
+        first_row: int = 0,
         clock: Callable[[], float] = time.perf_counter,
-    ) -> dict[str, Array]:
-        """Do what `predict` does for rows and output names that have been checked already; see there.
+    ) -> None:
+        """Run checked rows from this thread, which has a slot of the pool, together with workers that are free.
 
-        A score that is no finite number has no label, so the rows are refused.
+        Returns when no run is left to start; `done` may be called later by the worker that ends the last one.
+
+        Args:
+            inputs: input name -> `(n_rows, ...)`, as `check_rows` accepts them.
+            n_rows: their number.
+            outputs: names of outputs that there are.
+            done: gets the outputs, or InvalidInput where a member has no finite score for a row, since such a score has
+                no label, or ExecutionError.
+            observe: told of every run.
+            first_row: number of the first row in the eyes of who sent it, for messages.
+            clock: seconds, monotonic; for `observe`.
         """
-        scores = np.empty((len(self.members), n_rows, self.bundle.n_outputs), np.float64)
-
-        def run_member(run: Run) -> None:
-            started = clock()
-            whole = run.stop - run.start == n_rows
-            rows = inputs if whole else {name: array[run.start : run.stop] for name, array in inputs.items()}
-            scores[run.member, run.start : run.stop] = self.members[run.member].run(rows)
-            if observe is not None:
-                observe(run.member, run.stop - run.start, clock() - started)
-
-        plans = {i: self.plans[i] for i in members_for(self.bundle, outputs)}
-        runs, n_threads = schedule(plans, n_rows, self._pool.n_cores)
-        self._pool.run([partial(run_member, run) for run in runs], n_threads)
-        for i in plans:
-            if not np.isfinite(scores[i]).all():
-                row = int(np.flatnonzero(~np.isfinite(scores[i]).all(axis=1))[0])
-                raise InvalidInput(
-                    f"row {row}: member {self.members[i].spec.name!r} has no score for these values, but "
-                    f"{scores[i, row].tolist()}; a value is not one that it was trained for, or far too large"
-                )
-        return outputs_of(self.bundle, scores, outputs)
+        try:
+            route = self._route(tuple(outputs))
+            runs, n_threads = self._schedule(route, n_rows)
+            batch = Batch(
+                self.bundle, self._graphs, route, inputs, n_rows, pool=self.pool, observe=observe, clock=clock
+            )
+            jobs = [partial(batch.run, run) for run in runs]
+            if n_threads > 1:
+                shared = Shared(jobs, lambda: done(shared.error or batch.outputs(first_row)))
+                self.pool.share(shared, n_threads)
+                return
+            for job in jobs:
+                job()
+            answer: Outputs | Exception = batch.outputs(first_row)
+        except Exception as error:
+            answer = error
+        done(answer)
 
     def verify(self, samples: Samples) -> dict[str, float]:
         """Compare the golden rows with what the ensemble answers now.
@@ -138,67 +189,56 @@ class Ensemble:
         """
         try:
             actual = self.predict(samples.inputs, all_outputs(self.bundle))
+            fused = self._fused_outputs(samples) if self.fused else {}
         except WidedeepError as error:
             raise BundleError(f"golden rows cannot be scored: {error}") from error
         if samples.outputs.keys() != actual.keys():
             raise BundleError(f"samples hold the outputs {sorted(samples.outputs)}, the bundle has {sorted(actual)}")
-        for name, expected in samples.outputs.items():
-            _check_comparable(name, expected, actual[name])
-        tolerances = {f"scores/{m.spec.name}": m.spec.tolerance(m.provider) for m in self.members}
-        combined = max(tolerances.values())
-        sizes = {f"scores/{m.spec.name}": m.spec.certificate.sizes or (1.0,) for m in self.members}
-        most = np.max([np.broadcast_to(size, self.bundle.n_outputs) for size in sizes.values()], axis=0)
-        differences: dict[str, float] = {}
-        for name, expected in samples.outputs.items():
-            if name == "label":
-                _check_labels(expected, actual["label"], samples.outputs["probabilities"], combined)
-                continue
-            differences[name] = float(relative_difference(expected, actual[name], sizes.get(name, most)).max())
-            # Not "greater than": a NaN difference must fail too.
-            if not differences[name] <= (bound := tolerances.get(name, combined)):
-                raise BundleError(
-                    f"golden output {name!r} differs by {differences[name]:.3g}; the tolerance here is {bound:.3g}"
-                )
+        differences = differences_of(self.bundle, self.members, samples.outputs, actual)
+        for name, difference in differences_of(self.bundle, self.members, samples.outputs, fused).items():
+            differences[name] = max(differences[name], difference)
         return differences
 
+    def _fused_outputs(self, samples: Samples) -> Outputs:
+        """Return what the fused graph answers for the golden rows, whatever the plans prefer."""
+        assert self.fused is not None  # noqa: S101 - the caller has looked
+        combined, scores = self.fused.run(samples.inputs)
+        of_all = np.zeros((len(self.members), *combined.shape))
+        of_all[list(self.fused.members)] = scores
+        names = [spec.name for spec in self.bundle.outputs] + [SCORES + name for name in self.fused.spec.members]
+        return outputs_of(self.bundle, of_all, names, combined)
 
-def _providers(bundle: Bundle, wanted: Mapping[str, Sequence[str]], *, fallback: bool) -> dict[str, tuple[str, ...]]:
-    return {
-        member.name: resolve_providers(wanted.get(member.name, wanted.get("", (CPU,))), fallback=fallback)
-        for member in bundle.members
-    }
-
-
-def _profile(member: Member, inputs: Mapping[str, Array], clock: Callable[[], float]) -> Plan:
-    """Time runs of growing chunks on real rows, within a small budget; the first run of each size warms up."""
-    seconds: dict[int, float] = {}
-    spent = 0.0
-    for n_rows in CHUNK_CANDIDATES:
-        rows = {name: np.resize(array, (n_rows, *array.shape[1:])) for name, array in inputs.items()}
-        times = []
-        for _ in range(1 + _PROFILE_REPEATS):
-            started = clock()
-            member.run(rows)
-            times.append(clock() - started)
-        seconds[n_rows] = min(times[1:])
-        spent += sum(times)
-        if spent > _PROFILE_BUDGET_S:
-            break
-    plan = choose_plan(seconds)
-    return plan if member.provider == CPU else Plan(None, plan.call_s, plan.row_s)
-
-
-def _check_comparable(name: str, expected: Array, actual: Array) -> None:
-    if expected.shape != actual.shape or expected.dtype.kind != actual.dtype.kind:
-        raise BundleError(
-            f"golden output {name!r}: expected {actual.dtype} of shape {list(actual.shape)}, the samples hold "
-            f"{expected.dtype} of shape {list(expected.shape)}"
+    def _route(self, names: tuple[str, ...]) -> Route:
+        """Return what answers some outputs; remembered, since callers ask for the same few."""
+        if (known := self._routes.get(names)) is not None:
+            return known
+        members = members_for(self.bundle, names)
+        combined = any(not name.startswith(SCORES) for name in names)
+        route = Route(
+            names=names,
+            members=members,
+            scored=slice(None) if len(members) == len(self.members) else list(members),
+            is_fusable=self.fused is not None and combined and set(members) <= set(self.fused.members),
         )
+        if len(self._routes) >= _MEMO_SIZE:
+            self._routes.clear()
+        self._routes[names] = route
+        return route
 
-
-def _check_labels(expected: Array, actual: Array, probabilities: Array, tolerance: float) -> None:
-    # Both sides may differ by the tolerance.
-    differ = np.flatnonzero((expected != actual)[:, 0] & has_clear_label(probabilities, 2 * tolerance))
-    if differ.size:
-        row = int(differ[0])
-        raise BundleError(f"golden label of row {row} was {expected[row, 0]!r} and is now {actual[row, 0]!r}")
+    def _schedule(self, route: Route, n_rows: int) -> tuple[Sequence[Run], int]:
+        """Return the runs of a batch and the threads to share them; remembered for batches of usual size."""
+        idle = self.pool.idle
+        key = route.members, route.is_fusable, n_rows, idle
+        if (known := self._schedules.get(key)) is not None:
+            return known
+        plans = {i: self.plans[i] for i in route.members}
+        if route.is_fusable and prefers_fused(
+            self.plans[FUSED], list(plans.values()), self.plans[COMBINER], n_rows, idle
+        ):
+            plans = {FUSED: self.plans[FUSED]}
+        chosen = schedule(plans, n_rows, self.pool.n_cores, idle)
+        if n_rows <= _MEMO_ROWS:
+            if len(self._schedules) >= _MEMO_SIZE:
+                self._schedules.clear()
+            self._schedules[key] = chosen
+        return chosen

@@ -37,8 +37,8 @@ _FIELDS: dict[str, dict[str, tuple[int, str]]] = {
 }
 
 
-def check_self_contained(path: Path) -> None:
-    """Refuse a graph that keeps tensor data in other files.
+def check_self_contained(path: Path) -> int:
+    """Return how many bytes the graph's initializers take; refuse one that keeps tensor data in other files.
 
     Raises:
         BundleError: the file is not an ONNX model or names external data.
@@ -51,6 +51,7 @@ def check_self_contained(path: Path) -> None:
         raise BundleError(f"{path.name} is not an ONNX model: it has no graph")
     if (tensor := _external(model)) is not None:
         raise BundleError(f"{path.name}: tensor {tensor!r} keeps its data in another file; a member must be one file")
+    return sum(tensor.ByteSize() for graph in model.graph for tensor in graph.initializer)
 
 
 def _external(message: Any) -> str | None:

@@ -1,6 +1,7 @@
 """From member scores to the outputs a bundle declares: the one place where probabilities become labels."""
 
 from collections.abc import Collection
+from functools import lru_cache
 
 import numpy as np
 
@@ -11,13 +12,19 @@ from ..contract.tensors import Array
 SCORES = "scores/"
 
 
-def outputs_of(bundle: Bundle, scores: Float64Array, names: Collection[str] | None = None) -> dict[str, Array]:
+def outputs_of(
+    bundle: Bundle,
+    scores: Float64Array,
+    names: Collection[str] | None = None,
+    combined: Float64Array | None = None,
+) -> dict[str, Array]:
     """Combine member scores and return the named outputs, by default all of them.
 
     Args:
         bundle: whose combiner, classes and output names apply.
         scores: `(n_members, n_rows, n_outputs)`; members that no named output needs may hold anything.
         names: `probabilities`, `label`, `prediction`, `scores/<member>`.
+        combined: the combiner's answer `(n_rows, n_outputs)`, where it is known already.
 
     Returns:
         Output name -> FP32 `(n_rows, n_outputs)`; `label` is `(n_rows, 1)`, `str` objects or INT64.
@@ -25,16 +32,18 @@ def outputs_of(bundle: Bundle, scores: Float64Array, names: Collection[str] | No
     wanted = all_outputs(bundle) if names is None else names
     out: dict[str, Array] = {}
     if any(not name.startswith(SCORES) for name in wanted):
-        combined = bundle.combiner(scores)
+        if combined is None:
+            combined = bundle.combiner(scores)
         if bundle.task == "regression":
             out["prediction"] = combined.astype(np.float32)
         else:
             out["probabilities"] = combined.astype(np.float32)
             if "label" in wanted:
-                out["label"] = _class_array(bundle)[combined.argmax(axis=1)][:, None]
-    for i, member in enumerate(bundle.members):
-        if (name := SCORES + member.name) in wanted:
-            out[name] = scores[i].astype(np.float32)
+                out["label"] = _class_array(bundle.classes)[combined.argmax(axis=1)][:, None]
+    if any(name.startswith(SCORES) for name in wanted):
+        for i, member in enumerate(bundle.members):
+            if (name := SCORES + member.name) in wanted:
+                out[name] = scores[i].astype(np.float32)
     return {name: out[name] for name in wanted}
 
 
@@ -50,6 +59,6 @@ def members_for(bundle: Bundle, names: Collection[str]) -> tuple[int, ...]:
     return tuple(i for i, member in enumerate(bundle.members) if i in used or SCORES + member.name in names)
 
 
-def _class_array(bundle: Bundle) -> Array:
-    is_text = isinstance(bundle.classes[0], str)
-    return np.array(bundle.classes, dtype=object if is_text else np.int64)
+@lru_cache(maxsize=256)
+def _class_array(classes: tuple[str, ...] | tuple[int, ...]) -> Array:
+    return np.array(classes, dtype=object if isinstance(classes[0], str) else np.int64)

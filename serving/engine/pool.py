@@ -1,14 +1,25 @@
-"""One set of threads, as many as cores, that every ensemble of the process shares."""
+"""Worker threads, one a core, that every ensemble of the process shares.
 
+The right to compute is a *slot*, and there are as many as cores. A worker takes a job, then a slot, and gives the slot
+back before it takes the next job. A thread that brings work, such as one that has just read a request, may take a
+free slot and do a short job itself: waking a worker would take longer than the job (`Pool.collect`).
+"""
+
+import logging
+import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Protocol
 
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 """Quota and period of this process's cgroup, version 2."""
+
+_LOG = logging.getLogger(__name__)
 
 
 def available_cores() -> int:
@@ -27,65 +38,219 @@ def _cgroup_quota() -> int | None:
     return None if quota == "max" else -(-int(quota) // int(period))
 
 
-class Pool:
-    """Threads that share lists of short jobs. `run` may be called from any thread; the caller works too.
+class Job(Protocol):
+    """Work for one thread. It handles its own errors and may return more work of the same kind."""
 
-    Owner: the process; `close` once nothing runs any more.
+    def __call__(self) -> "Job | None":
+        """Do the work."""
+
+
+class Pool:
+    """Workers for jobs of any origin, in order of arrival. Every method may be called from any thread.
+
+    Owner: the process; `close` once nothing is submitted any more.
     """
 
     def __init__(self, n_cores: int | None = None) -> None:
-        """Prepare `n_cores - 1` threads, started when first needed; None means all cores available."""
+        """Prepare a worker a core, started when first needed; None means all cores available."""
         self.n_cores = n_cores or available_cores()
-        self._threads = ThreadPoolExecutor(max(1, self.n_cores - 1), thread_name_prefix="widedeep-pool")
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._slots: SimpleQueue[None] = SimpleQueue()
+        for _ in range(self.n_cores):
+            self._slots.put(None)
+        self._starting = threading.Lock()
+        self._workers: list[threading.Thread] = []
+        self._here = _Here()
 
-    def run(self, jobs: Sequence[Callable[[], None]], n_threads: int) -> None:
-        """Run all jobs on at most `n_threads` threads, this one included, and return when the last has ended.
+    @property
+    def idle(self) -> int:
+        """Cores on which nothing is computed at the moment."""
+        return self._slots.qsize()
 
-        Jobs start in order. When one raises, those not yet started are dropped and its exception is raised here.
+    def submit(self, job: Job, seconds: float) -> None:
+        """Leave a job that is expected to take `seconds` to a worker, or to this thread if it collects such."""
+        if seconds <= self._here.limit_s:
+            self._here.collected.append(job)
+        else:
+            self._put(job)
+
+    def collect(self, limit_s: float) -> "_Collection":
+        """Return a context: the jobs that this thread submits in it, it does itself at the end, one after the other.
+
+        Jobs longer than `limit_s` go to the workers at once, and at the end all that find no slot free.
         """
-        if n_threads <= 1:
-            for job in jobs:
-                job()
+        return _Collection(self, limit_s)
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Wait for a slot and keep it meanwhile; a thread that has one keeps that."""
+        here = self._here
+        if here.has_slot:
+            yield
             return
-        shared = _Shared(jobs)
-        for _ in range(n_threads - 1):
-            self._threads.submit(shared.work)
+        self._slots.get()
+        here.has_slot = True
+        try:
+            yield
+        finally:
+            here.has_slot = False
+            self._slots.put(None)
+
+    @contextmanager
+    def more_slots(self, n: int) -> Iterator[bool]:
+        """Take `n` further slots, all or none, for a run on several threads; tells whether they were to be had."""
+        taken = 0
+        while taken < n and self._take_slot():
+            taken += 1
+        if taken < n:
+            self._give_back(taken)
+            taken = 0
+        try:
+            yield taken == n
+        finally:
+            self._give_back(taken)
+
+    def share(self, shared: "Shared", n_threads: int) -> None:
+        """Work on shared jobs from this thread, which has a slot, and let at most `n_threads - 1` workers join.
+
+        Returns when no job is left to start; others may still be at their last ones.
+        """
+        # More than are idle would come too late as a rule; one is let in whenever a core becomes free.
+        for _ in range(min(n_threads - 1, max(1, self.idle))):
+            self._put(shared.work)
         shared.work()
-        shared.wait()
 
     def close(self) -> None:
-        """Stop the threads after the jobs at hand."""
-        self._threads.shutdown()
+        """Stop the workers after the jobs at hand."""
+        with self._starting:
+            for _ in self._workers:
+                self._jobs.put(None)
+            for worker in self._workers:
+                worker.join()
+            self._workers.clear()
+
+    def _put(self, job: Job) -> None:
+        if not self._workers:
+            self._start()
+        self._jobs.put(job)
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._workers:
+                return
+            workers = [
+                threading.Thread(target=self._work, name=f"widedeep-worker-{i}", daemon=True)
+                for i in range(self.n_cores)
+            ]
+            for worker in workers:
+                worker.start()
+            self._workers = workers
+
+    def _work(self) -> None:
+        self._here.has_slot = True
+        while (job := self._jobs.get()) is not None:
+            self._slots.get()
+            try:
+                while (more := self._do(job)) is not None:
+                    if not self._jobs.empty():  # others first
+                        self._jobs.put(more)
+                        break
+                    job = more
+            finally:
+                self._slots.put(None)
+
+    def _do_or_put(self, job: Job) -> None:
+        if not self._take_slot():
+            self._put(job)
+            return
+        self._here.has_slot = True
+        try:
+            more = self._do(job)
+        finally:
+            self._here.has_slot = False
+            self._slots.put(None)
+        if more is not None:
+            self._put(more)
+
+    def _give_back(self, n_slots: int) -> None:
+        for _ in range(n_slots):
+            self._slots.put(None)
+
+    def _take_slot(self) -> bool:
+        try:
+            self._slots.get_nowait()
+        except Empty:
+            return False
+        return True
+
+    @staticmethod
+    def _do(job: Job) -> Job | None:
+        try:
+            return job()
+        except Exception:  # a worker outlives every job
+            _LOG.exception("a job failed")
+            return None
 
 
-class _Shared:
-    """Jobs of one `run`; threads that come late find nothing left and go."""
+class _Here(threading.local):
+    """What one thread does: whether it has a slot, and the jobs it collects, those of at most `limit_s`."""
 
-    def __init__(self, jobs: Sequence[Callable[[], None]]) -> None:
+    has_slot = False
+    limit_s = -math.inf
+
+    def __init__(self) -> None:
+        self.collected: list[Job] = []
+
+
+class _Collection:
+    """A stretch in which one thread keeps what it submits."""
+
+    __slots__ = ("_jobs", "_limit_s", "_pool")
+
+    def __init__(self, pool: Pool, limit_s: float) -> None:
+        self._pool = pool
+        self._limit_s = limit_s
+        self._jobs: list[Job] = []
+
+    def __enter__(self) -> None:
+        here = self._pool._here
+        here.limit_s, here.collected = self._limit_s, self._jobs
+
+    def __exit__(self, *_: object) -> None:
+        self._pool._here.limit_s = -math.inf
+        for job in self._jobs:
+            self._pool._do_or_put(job)
+
+
+class Shared:
+    """A list of jobs for several threads; those that come late find nothing left and go.
+
+    Attributes:
+        error: what a job raised, if one did; set before `ended` is called.
+    """
+
+    def __init__(self, jobs: Sequence[Callable[[], None]], ended: Callable[[], None]) -> None:
+        """Store the jobs and what to call, from the thread of the last one, when all have ended."""
+        self.error: Exception | None = None
+        self._ended = ended
         self._jobs = deque(jobs)
         self._left = len(jobs)
         self._lock = threading.Lock()
-        self._done = threading.Event()
-        self._error: BaseException | None = None
 
     def work(self) -> None:
+        """Do jobs in order until none is left to start; when one raises, those not yet started are dropped."""
         while True:
             try:
                 job = self._jobs.popleft()
             except IndexError:
                 return
+            n_done = 1
             try:
                 job()
-            except BaseException as error:  # handed to the caller, whatever it is
-                self._error = error
-                self._finish(1 + self._drop())
-            else:
-                self._finish(1)
-
-    def wait(self) -> None:
-        self._done.wait()
-        if self._error is not None:
-            raise self._error
+            except Exception as error:  # handed on, whatever it is
+                self.error = error
+                n_done += self._drop()
+            self._finish(n_done)
 
     def _drop(self) -> int:
         dropped = 0
@@ -99,5 +264,6 @@ class _Shared:
     def _finish(self, n_jobs: int) -> None:
         with self._lock:
             self._left -= n_jobs
-            if self._left == 0:
-                self._done.set()
+            is_last = self._left == 0
+        if is_last:
+            self._ended()

@@ -1,12 +1,26 @@
 """The one door to onnxruntime: telemetry off before its first import, and every session opened with the same options.
 
 Export proves parity under exactly these options, so a session must never be created anywhere else.
+
+Large weights are shared by all processes of a machine. The first session of a graph writes what onnxruntime made of it
+into the cache: the optimised graph, and beside it a file with the weights as the kernels want them. Sessions map that
+file, so that its pages are in memory once and answers are the same to the bit. Measured on two processes, memory of
+each and time of one row: ResNet50 248 -> 52 MB, 8.6 -> 8.4 ms; two dense layers of 4096 135 -> 70 MB, 3.9 -> 3.4 ms.
+onnxruntime packs the weights of every new session again and keeps the file's only where they agree, so another CPU's
+packing is never used. Tree ensembles are attributes and never shared.
 """
 
+import ctypes
+import functools
+import hashlib
+import json
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 # Wheels since 1.29 send telemetry on Linux unless this is set before the first import.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -14,9 +28,23 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 
 from ..contract.errors import BundleError, ConfigurationError
+from ..contract.tensors import Array
+from .cache import Cache, Key, sha256
 from .graph import check_self_contained
+from .machine import describe_machine
 
-__all__ = ["CPU", "check_installation", "open_session", "ort", "resolve_providers"]
+__all__ = [
+    "CPU",
+    "GraphOptions",
+    "check_installation",
+    "machine_key",
+    "open_session",
+    "ort",
+    "release_memory",
+    "resolve_providers",
+]
+
+_LOG = logging.getLogger(__name__)
 
 CPU = "CPUExecutionProvider"
 
@@ -26,7 +54,43 @@ _PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 # Distributions that all install the folder `onnxruntime`: with two of them, files of both are mixed.
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-rocm")
 
+Optimization = Literal["all", "extended", "basic"]
+
+_LEVELS = {
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+}
+
+SHARED_BYTES = 1 << 20
+"""Initializers from this size on are shared; below it a session is a few hundred KB, whoever owns them."""
+
+_MAPPED_BYTES = 1 << 14
+"""Single initializers below this stay in the graph's file: a mapping costs a few pages of its own."""
+
+_PREPARED = "model.onnx"
+
+_MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""glibc's; other C libraries have none and need none."""
+
 ort.set_default_logger_severity(3)
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOptions:
+    """How onnxruntime prepares and runs a graph.
+
+    Attributes:
+        threads: threads of one run, the caller's included.
+        optimization: how far the graph is rewritten: `basic` keeps to what holds on any machine, `extended` fuses
+            nodes, `all` also changes the layout of tensors to what this CPU prefers.
+    """
+
+    threads: int = 1
+    optimization: Optimization = "all"
+
+
+_USUAL = GraphOptions()
 
 
 def check_installation() -> None:
@@ -64,7 +128,12 @@ def resolve_providers(providers: Sequence[str], *, fallback: bool = False) -> tu
 
 
 def open_session(
-    path: Path, *, providers: Sequence[str] = (CPU,), threads: int = 1, fallback: bool = False
+    path: Path,
+    *,
+    providers: Sequence[str] = (CPU,),
+    graph: GraphOptions = _USUAL,
+    fallback: bool = False,
+    cache: Cache | None = None,
 ) -> ort.InferenceSession:
     """Open a member's graph under the serving session options.
 
@@ -73,20 +142,71 @@ def open_session(
     Args:
         path: the ONNX file.
         providers: as `resolve_providers` returns them.
-        threads: threads of one run, the caller's included.
+        graph: threads and optimisation.
         fallback: accept CPU when the preferred provider cannot start on this machine.
+        cache: where large weights lie that all processes of this machine share, see `weights`; without one every
+            session has its own.
 
     Raises:
         BundleError: the graph reaches outside its file or onnxruntime cannot load it.
         ConfigurationError: the preferred provider cannot start here, for example no GPU, and `fallback` is off.
     """
-    check_self_contained(path)
+    session = None
+    if cache is not None and tuple(providers) == (CPU,):
+        session = _open_prepared(path, graph, cache)
+    if session is None:
+        check_self_contained(path)
+        session = _create(path, _session_options(graph), providers)
+    _trim_heap()
+    if session.get_providers()[0] != providers[0] and not fallback:
+        raise ConfigurationError(
+            f"{path.name}: execution provider {providers[0]} could not start on this machine; "
+            f"onnxruntime chose {session.get_providers()[0]}"
+        )
+    return session
+
+
+def release_memory(session: ort.InferenceSession, rows: Mapping[str, Array]) -> None:
+    """Run a few rows and give back what larger runs have made the session hold.
+
+    A session keeps the memory of its largest runs for the next ones, one share for every thread that ran it at once.
+
+    Args:
+        session: one that nothing runs just now, or soon will have all that memory again.
+        rows: input name -> `(n_rows, ...)`, one row best.
+    """
+    options = ort.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    session.run(None, dict(rows), options)
+    _trim_heap()
+
+
+@functools.cache
+def machine_key(providers: tuple[str, ...] = (CPU,)) -> str:
+    """Return a digest of what plans and optimised graphs depend on: this machine, its cores, onnxruntime's build."""
+    described = {
+        **describe_machine(providers),
+        "providers": providers,
+        "onnxruntime": [ort.__version__, ort.get_build_info()],
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _session_options(graph: GraphOptions) -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = graph.threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = _LEVELS[graph.optimization]
     options.log_severity_level = 3
+    # A pattern is one block for all tensors of a run, kept for every number of rows. Measured on a conv net, four
+    # threads, runs of 1 to 8 rows: 130 MB with patterns, 65 without, at the same speed.
+    options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _create(path: Path, options: ort.SessionOptions, providers: Sequence[str]) -> ort.InferenceSession:
     try:
         session = ort.InferenceSession(
             str(path), options, providers=[(name, _PROVIDER_OPTIONS.get(name, {})) for name in providers]
@@ -94,12 +214,60 @@ def open_session(
     except Exception as error:  # onnxruntime raises a different class for each of its own status codes
         raise BundleError(f"{path.name}: onnxruntime cannot load it: {error}") from error
     session.disable_fallback()
-    if session.get_providers()[0] != providers[0] and not fallback:
-        raise ConfigurationError(
-            f"{path.name}: execution provider {providers[0]} could not start on this machine; "
-            f"onnxruntime chose {session.get_providers()[0]}"
-        )
     return session
+
+
+def _open_prepared(path: Path, graph: GraphOptions, cache: Cache) -> ort.InferenceSession | None:
+    """Return a session whose weights are mapped from the cache; None where that gains nothing or cannot be."""
+    try:
+        if path.stat().st_size < SHARED_BYTES:
+            return None
+        key = Key("graph", sha256(path), machine_key(), graph.optimization)
+    except OSError:
+        return None  # the ordinary way says what is wrong with it
+    entry = cache.find(key)
+    if entry is None:
+        if check_self_contained(path) < SHARED_BYTES:
+            return None
+        entry = cache.obtain(key, lambda folder: _prepare(path, graph, folder))
+    if entry is None:
+        return None
+    options = _session_options(graph)
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # that is done
+    try:
+        return _create(entry / _PREPARED, options, (CPU,))
+    except BundleError as error:
+        _LOG.warning("%s: its weights are not shared with other processes: %s", path.name, error)
+        return None
+
+
+def _prepare(path: Path, graph: GraphOptions, folder: Path) -> None:
+    """Write the graph as a session would run it, the weights in a file of their own, packed as the kernels want them.
+
+    Raises:
+        OSError: onnxruntime cannot.
+    """
+    options = _session_options(graph)
+    options.optimized_model_filepath = str(folder / _PREPARED)
+    for entry, value in {
+        "session.optimized_model_external_initializers_file_name": "weights",
+        "session.optimized_model_external_initializers_min_size_in_bytes": str(_MAPPED_BYTES),
+        "session.save_external_prepacked_constant_initializers": "1",
+    }.items():
+        options.add_session_config_entry(entry, value)
+    try:
+        _create(path, options, (CPU,))
+    except BundleError as error:
+        raise OSError(str(error)) from error
+
+
+def _trim_heap() -> None:
+    """Give back to the system what loading a graph took for a while.
+
+    Measured: 252 MB for a session of 94 MB of weights become 101; 11 ms there, 0.1 ms for small graphs.
+    """
+    if _MALLOC_TRIM is not None:
+        _MALLOC_TRIM(0)
 
 
 def _is_installed(distribution: str) -> bool:

@@ -1,52 +1,34 @@
-"""Dynamic batching of one servable: requests wait in one queue, one thread executes what waits.
+"""Dynamic batching of one servable: requests wait in one queue, from which the workers of the pool cut batches.
 
-An idle batcher starts the first request at once; batches form from what arrives while it is busy, or within the
-policy's delay. Rows of a batch are executed together and each request gets its own back.
+A request that finds a core idle is started at once; batches form from what waits while the cores are busy, or within
+the policy's delay. Requests are taken by urgency: by their deadlines, and by arrival where there is none or a distant
+one. Rows of a batch are executed together and each request gets its own back.
 """
 
+import heapq
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
 
 import numpy as np
 
 from ..contract.errors import DeadlineExceeded, InvalidInput, NotReady, Overloaded
 from ..contract.tensors import Array
+from ..engine.batch import Outputs
 from ..engine.ensemble import Ensemble
-from .policy import BatchPolicy
+from ..engine.plan import HAND_OFF_S
+from ..engine.pool import Job, Pool
+from .alarm import Alarm
+from .policy import BatchPolicy, urgency_s
+from .request import Request
 from .statistics import BatchRecord, Statistics
-
-Outputs = dict[str, Array]
+from .tally import SharedCount, Tally
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class Request:
-    """Checked rows that wait for their answer.
-
-    Attributes:
-        inputs: input name -> `(n_rows, ...)`.
-        outputs: names to answer.
-        deadline_s: time on the batcher's clock after which nobody waits any more; None means never.
-        future: resolves to output name -> `(n_rows, ...)`; cancelling it drops the rows not yet executed.
-        arrived_s: time on the batcher's clock, set by `submit`.
-        taken: rows that have gone into a batch, set by the batcher.
-        parts: answers of the batches before the last, set by the batcher.
-    """
-
-    inputs: Mapping[str, Array]
-    n_rows: int
-    outputs: Sequence[str]
-    deadline_s: float | None = None
-    future: Future[Outputs] = field(default_factory=Future)
-    arrived_s: float = 0.0
-    taken: int = 0
-    parts: list[Outputs] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,178 +47,292 @@ class Piece:
 
 
 class Batcher:
-    """One queue and one thread in front of an ensemble. `submit` may be called from any thread.
+    """One queue in front of an ensemble. `submit` may be called from any thread.
 
-    Order of calls: `start`, any number of `submit`, `close`. Owner: the servable.
+    Order of calls: any number of `submit`, then `close`. Owner: the servable.
     """
 
     def __init__(
         self,
         ensemble: Ensemble,
+        pool: Pool,
         policy: BatchPolicy,
         statistics: Statistics,
         *,
-        name: str = "model",
+        waiting: SharedCount | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Store the parts; `start` starts the thread."""
+        """Store the parts.
+
+        Args:
+            ensemble: executes batches.
+            pool: whose workers cut and execute them.
+            policy: limits and batch sizes.
+            statistics: told of every batch.
+            waiting: the count of rows that wait, where several processes share the limit.
+            clock: seconds, monotonic.
+        """
         self._ensemble = ensemble
+        self._pool = pool
         self._policy = policy
         self._statistics = statistics
+        self._shared = waiting or Tally()
         self._clock = clock
-        self._queue: deque[Request] = deque()
+        self._lock = threading.Lock()
+        self._emptied = threading.Condition(self._lock)
+        self._queue: list[tuple[float, int, Request]] = []
+        self._order = count()
         self._waiting_rows = 0
+        self._n_gone = 0
+        self._coming = 0
+        self._n_batches = 0
+        self._n_short = 0
         self._closed = False
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._serve, name=f"widedeep-batcher-{name}", daemon=True)
+        self._alarm = Alarm(self._call_workers)
 
     @property
     def waiting_rows(self) -> int:
         """Rows that wait to be executed."""
         return self._waiting_rows
 
-    def start(self) -> None:
-        """Start executing."""
-        self._thread.start()
-
     def submit(self, request: Request) -> None:
-        """Put a request into the queue; its future gets the answer.
+        """Put a request into the queue, where it gets its answer.
 
         Raises:
             Overloaded: too many rows wait.
             NotReady: the batcher is closed.
         """
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise NotReady("the model is being unloaded")
-            if not self._policy.admits(self._waiting_rows, request.n_rows):
+            # Told before it is asked: of two processes that ask at once, one at least sees the other's rows.
+            self._wait(request.n_rows)
+            waiting = self._waiting_rows - request.n_rows + self._shared.elsewhere()
+            if not self._policy.admits(waiting, request.n_rows):
+                self._wait(-request.n_rows)
                 raise Overloaded(
-                    f"the queue is full: {self._waiting_rows} rows wait, {request.n_rows} more would exceed "
+                    f"the queue is full: {waiting} rows wait, {request.n_rows} more would exceed "
                     f"{self._policy.max_queue_rows}"
                 )
             request.arrived_s = self._clock()
-            self._queue.append(request)
-            self._waiting_rows += request.n_rows
-            self._changed.notify()
-        request.future.add_done_callback(lambda future: self._withdraw(request) if future.cancelled() else None)
+            request.is_waiting = True
+            self._push(request, request.arrived_s)
+        request.on_end(partial(self._withdraw, request))
+        self._call_workers()
 
     def close(self) -> None:
-        """Refuse new requests, answer those that wait, and end the thread."""
-        with self._changed:
+        """Refuse new requests and return when those that wait are answered."""
+        with self._lock:
             self._closed = True
-            self._changed.notify()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._alarm.close()
+        self._call_workers()
+        with self._emptied:
+            self._emptied.wait_for(lambda: not self._waiting_rows and not self._coming and not self._n_batches)
 
-    def _serve(self) -> None:
-        while batch := self._take():
-            self._run(batch)
+    def _call_workers(self) -> None:
+        """Let one more worker cut a batch, if that is called for."""
+        with self._lock:
+            seconds = self._next_job_s()
+        if seconds is not None:
+            self._pool.submit(self._cut_and_execute, seconds)
 
-    def _run(self, batch: Sequence[Piece]) -> None:
-        """Execute and answer a batch; if it fails, each request gets its own try, so that none fails another's."""
-        try:
-            parts = self._execute(batch)
-        except Exception as error:
-            if len(batch) == 1:
-                self._fail(batch[0].request, error)
-                return
-            for piece in batch:
-                self._run([piece])
-            return
-        for piece, part in zip(batch, parts, strict=True):
-            try:
-                _answer(piece, part)
-            except Exception as error:
-                self._fail(piece.request, error)
+    def _next_job_s(self) -> float | None:
+        """Count one more worker as coming and return how long its batch will take; None if none is called for."""
+        if not self._waiting_rows:
+            return None
+        if self._policy.max_delay_s and not self._closed and (wait_s := self._wait_s()) > 0:
+            self._alarm.set(wait_s)
+            return None
+        rows = min(self._waiting_rows, self._policy.max_batch_rows)
+        seconds = self._ensemble.seconds(rows)
+        if not self._policy.wants_worker(self._coming + self._n_short, self._pool.idle, seconds):
+            return None
+        self._coming += 1
+        return seconds
 
-    def _take(self) -> list[Piece]:
-        """Wait for the next batch. Empty once closed and drained."""
-        with self._changed:
-            while True:
-                if not self._queue:
-                    if self._closed:
-                        return []
-                    self._changed.wait()
-                    continue
-                wait_s = self._policy.wait_s(self._waiting_rows, self._queue[0].arrived_s, self._clock())
-                if wait_s > 0 and not self._closed:
-                    self._changed.wait(wait_s)
-                elif batch := self._cut():
-                    return batch
+    def _wait_s(self) -> float:
+        if self._waiting_rows >= self._policy.max_batch_rows:
+            return 0.0
+        oldest_s = min(request.arrived_s for _, _, request in self._queue if request.is_waiting)
+        return self._policy.wait_s(self._waiting_rows, oldest_s, self._clock())
 
-    def _cut(self) -> list[Piece]:
-        """Cut a batch off the front of the queue; what nobody waits for any more is dropped on the way."""
+    def _cut_and_execute(self) -> Job | None:
+        """Execute a batch on this thread, which has a slot of the pool; return the same again if more is at hand."""
+        with self._lock:
+            batch, late = self._cut()
+            self._coming -= 1
+            n_rows = sum(piece.stop - piece.start for piece in batch)
+            is_short = bool(batch) and self._ensemble.seconds(n_rows) < HAND_OFF_S
+            self._n_short += is_short
+            self._n_batches += bool(batch)
+        for request in late:
+            request.end(DeadlineExceeded("the deadline passed while the request waited"))
+        if batch:
+            self._run(batch, lambda: self._ended(is_short))
+        with self._lock:
+            seconds = self._next_job_s()
+            self._tell_if_empty()
+        return None if seconds is None else self._cut_and_execute
+
+    def _ended(self, is_short: bool) -> None:
+        """Count a batch as over."""
+        with self._lock:
+            self._n_batches -= 1
+            self._n_short -= is_short
+            self._tell_if_empty()
+
+    def _tell_if_empty(self) -> None:
+        if self._closed and not (self._waiting_rows or self._coming or self._n_batches):
+            self._emptied.notify_all()
+
+    def _cut(self) -> tuple[list[Piece], list[Request]]:
+        """Cut a batch off the front of the queue; return it and the requests whose deadline has passed."""
         batch: list[Piece] = []
-        room = self._policy.max_batch_rows
+        late: list[Request] = []
+        n_rows = 0
+        room = self._policy.room(self._waiting_rows, self._coming, self._ensemble.efficient_rows)
         now = self._clock()
-        while self._queue and room:
-            request = self._queue[0]
-            n_rows = self._policy.rows_to_take(request.n_rows, request.taken, room)
-            if n_rows == 0:
-                break
-            if not _is_wanted(request, now):
-                self._drop(request)
+        while self._queue:
+            request = self._queue[0][2]
+            if not request.is_waiting:
+                heapq.heappop(self._queue)
+                self._n_gone -= 1
                 continue
-            batch.append(Piece(request, request.taken, request.taken + n_rows))
-            request.taken += n_rows
-            room -= n_rows
-            self._waiting_rows -= n_rows
-            if request.taken == request.n_rows:
-                self._queue.popleft()
-        return batch
+            taken = self._policy.rows_to_take(request.n_rows, request.taken, room, n_rows)
+            if taken == 0:
+                break
+            if request.deadline_s is not None and request.deadline_s <= now:
+                self._drop(request)
+                late.append(request)
+                continue
+            heapq.heappop(self._queue)
+            batch.append(Piece(request, request.taken, request.taken + taken))
+            request.taken += taken
+            n_rows += taken
+            self._wait(-taken)
+            request.is_waiting = request.taken < request.n_rows
+            if request.is_waiting:  # behind those that came meanwhile, so that it holds nobody up
+                self._push(request, now)
+                break
+        return batch, late
 
-    def _execute(self, batch: Sequence[Piece]) -> list[Outputs]:
-        """Return each piece's outputs, after counting the batch."""
-        started = self._clock()
-        inputs = _merged(batch)
-        names = list(dict.fromkeys(name for piece in batch for name in piece.request.outputs))
-        n_rows = sum(piece.stop - piece.start for piece in batch)
-        runs: list[tuple[int, int, float]] = []
-        merged = self._clock()
-        outputs = self._ensemble.execute(inputs, n_rows, names, observe=lambda *run: runs.append(run))
-        executed = self._clock()
-        parts = _split(outputs, batch)
-        record = BatchRecord(
-            n_rows=n_rows,
-            waited_s=[started - piece.request.arrived_s for piece in batch if piece.start == 0],
-            input_s=merged - started,
-            infer_s=executed - merged,
-            output_s=self._clock() - executed,
-            members=runs,
+    def _wait(self, n_rows: int) -> None:
+        """Count rows that begin to wait, or if negative that cease to."""
+        self._waiting_rows += n_rows
+        self._shared.own = self._waiting_rows
+
+    def _push(self, request: Request, now_s: float) -> None:
+        heapq.heappush(self._queue, (urgency_s(now_s, request.deadline_s), next(self._order), request))
+
+    def _run(self, batch: Sequence[Piece], ended: Callable[[], None]) -> None:
+        """Execute and answer a batch; `ended` is called once all of it is over."""
+        try:
+            execution = _Execution(batch, self._clock)
+        except Exception as error:  # no memory for the merged rows
+            self._give_up(batch, error, ended)
+            return
+        self._ensemble.start(
+            execution.inputs,
+            execution.n_rows,
+            execution.outputs,
+            partial(self._finish, execution, ended),
+            execution.observe,
+            first_row=batch[0].start,
         )
-        self._statistics.record_batch(record, time.time_ns() // 1_000_000)
-        return parts
 
-    def _fail(self, request: Request, error: Exception) -> None:
-        if not isinstance(error, InvalidInput):  # the client is told, and nobody here can mend it
-            _LOG.error("a request of %d rows failed", request.n_rows, exc_info=error)
-        with self._changed:
-            self._drop(request)
-        if request.future.set_running_or_notify_cancel():
-            request.future.set_exception(error)
+    def _finish(self, execution: "_Execution", ended: Callable[[], None], answer: Outputs | Exception) -> None:
+        """Count and answer a batch."""
+        batch = execution.batch
+        if isinstance(answer, Exception):
+            self._give_up(batch, answer, ended)
+            return
+        executed = self._clock()
+        parts = _split(answer, batch)
+        self._statistics.record_batch(execution.record(executed), time.time_ns() // 1_000_000)
+        for piece, part in zip(batch, parts, strict=True):
+            self._answer(piece, part)
+        ended()
+
+    def _give_up(self, batch: Sequence[Piece], error: Exception, ended: Callable[[], None]) -> None:
+        """Fail the only request of a batch that failed; of several each gets its own try and fails no other."""
+        if len(batch) == 1:
+            request = batch[0].request
+            if not isinstance(error, InvalidInput):  # the client is told, and nobody here can mend it
+                _LOG.error("a request of %d rows failed", request.n_rows, exc_info=error)
+            with self._lock:
+                self._drop(request)
+            request.end(error)
+            ended()
+            return
+        left = count(len(batch) - 1, -1)
+        for piece in batch:
+            self._run([piece], lambda: None if next(left) else ended())
+
+    def _answer(self, piece: Piece, part: Outputs) -> None:
+        """Keep the outputs of a piece; those of a request's last rows complete its answer."""
+        request = piece.request
+        answer: Outputs | Exception = part
+        if piece.stop - piece.start < request.n_rows:
+            with self._lock:
+                request.parts[piece.start] = part
+                request.answered += piece.stop - piece.start
+                if request.answered < request.n_rows:
+                    return
+            try:
+                answer = _joined([request.parts[start] for start in sorted(request.parts)])
+            except Exception as error:
+                answer = error
+        request.end(answer)
 
     def _withdraw(self, request: Request) -> None:
-        """Take a cancelled request off the queue at once, so that its rows keep no other out."""
-        with self._changed:
+        """Take a request that has ended off the queue at once, so that its rows keep no other out."""
+        if not request.is_waiting:
+            return
+        with self._lock:
             self._drop(request)
-            self._changed.notify()
+            self._tell_if_empty()
 
     def _drop(self, request: Request) -> None:
-        """Take a request off the queue, if it is still there."""
-        try:
-            self._queue.remove(request)
-        except ValueError:
+        """Count a request as gone, if it waits; it leaves the queue when its turn comes, or when most of it is gone."""
+        if not request.is_waiting:
             return
-        self._waiting_rows -= request.n_rows - request.taken
+        request.is_waiting = False
+        self._wait(request.taken - request.n_rows)
+        self._n_gone += 1
+        if 2 * self._n_gone > len(self._queue):
+            self._queue = [entry for entry in self._queue if entry[2].is_waiting]
+            heapq.heapify(self._queue)
+            self._n_gone = 0
 
 
-def _is_wanted(request: Request, now_s: float) -> bool:
-    """Return whether somebody still waits; a request whose deadline has passed is told so."""
-    if request.deadline_s is not None and request.deadline_s <= now_s:
-        if request.future.set_running_or_notify_cancel():
-            request.future.set_exception(DeadlineExceeded("the deadline passed while the request waited"))
-        return False
-    return not request.future.cancelled()
+class _Execution:
+    """One batch as the ensemble sees it, and what became of it."""
+
+    def __init__(self, batch: Sequence[Piece], clock: Callable[[], float]) -> None:
+        self.batch = batch
+        self._clock = clock
+        self._started = clock()
+        self._waited = [self._started - piece.request.arrived_s for piece in batch if piece.start == 0]
+        self._runs: list[tuple[int, int, float]] = []
+        self.n_rows = sum(piece.stop - piece.start for piece in batch)
+        self.outputs = batch[0].request.outputs
+        if len(batch) > 1:
+            self.outputs = list(dict.fromkeys(name for piece in batch for name in piece.request.outputs))
+        self.inputs = _merged(batch)
+        self._merged = clock()
+
+    def observe(self, graph: int, n_rows: int, seconds: float) -> None:
+        self._runs.append((graph, n_rows, seconds))
+
+    def record(self, executed: float) -> BatchRecord:
+        return BatchRecord(
+            n_rows=self.n_rows,
+            waited_s=self._waited,
+            input_s=self._merged - self._started,
+            infer_s=executed - self._merged,
+            output_s=self._clock() - executed,
+            members=self._runs,
+        )
 
 
 def _merged(batch: Sequence[Piece]) -> Mapping[str, Array]:
@@ -258,17 +354,5 @@ def _split(outputs: Outputs, batch: Sequence[Piece]) -> list[Outputs]:
     return parts
 
 
-def _answer(piece: Piece, part: Outputs) -> None:
-    """Keep the outputs of a piece; those of a request's last piece complete its answer."""
-    request = piece.request
-    request.parts.append(part)
-    if piece.stop == request.n_rows:
-        answer = _joined(request.parts)
-        if request.future.set_running_or_notify_cancel():
-            request.future.set_result(answer)
-
-
 def _joined(parts: Sequence[Outputs]) -> Outputs:
-    if len(parts) == 1:
-        return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

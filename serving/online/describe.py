@@ -75,14 +75,10 @@ def model_config(servable: Servable, member: str = "") -> m.ModelConfigResponse:
     return m.ModelConfigResponse(config=config)
 
 
-def model_statistics(servable: Servable) -> list[m.ModelStatistics]:
-    """Return the statistics of a model and, as further entries, of each member."""
-    members = servable.bundle.members
-    version = str(servable.version)
-    entries = [_statistics(servable.name, version, servable.statistics.total())]
-    for i, spec in enumerate(members):
-        entries.append(_statistics(member_name(servable.name, spec), version, servable.statistics.member(i)))
-    return entries
+def model_statistics(servable: Servable, counters: Sequence[Counters]) -> list[m.ModelStatistics]:
+    """Return the statistics of a model and, as further entries, of each member; `counters` are in that order."""
+    names = [servable.name, *(member_name(servable.name, spec) for spec in servable.bundle.members)]
+    return [_statistics(name, str(servable.version), each) for name, each in zip(names, counters, strict=True)]
 
 
 def member_index(servable: Servable, member: str) -> int:

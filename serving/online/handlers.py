@@ -4,6 +4,7 @@ Requests arrive unparsed, so that bytes that are no message get INVALID_ARGUMENT
 Control calls have threads of their own: liveness must be answered while every inference thread waits.
 """
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,11 +13,13 @@ import grpc
 from google.protobuf.message import Message
 
 from ..contract.errors import Overloaded
+from ..engine.pool import Pool
 from ..protocol import messages as m
 from ..protocol.service import METHODS, SERVICE
 from .gate import Gate
 from .servicer import Servicer
 from .streams import Streams
+from .tally import SharedCount
 from .transport import HandlerPool, abort, on_threads, parsed, time_left_s
 
 _CONTROL_THREADS = 4
@@ -26,20 +29,32 @@ _LOAD_THREADS = 2
 class Handlers:
     """Generic gRPC handlers for the servicer's calls. Owner: the server, which ends and closes it last."""
 
-    def __init__(self, servicer: Servicer, infer_pool: HandlerPool, *, max_queue_calls: int, max_streams: int) -> None:
+    def __init__(
+        self,
+        servicer: Servicer,
+        infer_pool: HandlerPool,
+        pool: Pool,
+        *,
+        max_queue_calls: int,
+        max_streams: int,
+        streams: SharedCount | None = None,
+    ) -> None:
         """Store the parts.
 
         Args:
             servicer: answers the calls.
             infer_pool: the server's thread pool, which runs ModelInfer.
+            pool: what executes batches; while a core is idle, the thread of a call executes them itself.
             max_queue_calls: ModelInfer calls that may wait for a thread; above it those whose turn comes are refused.
             max_streams: streams open at once.
+            streams: the count of those, where several processes share the limit.
         """
         self._servicer = servicer
         self._infer_pool = infer_pool
+        self._pool = pool
         self._max_queue_calls = max_queue_calls
         self.gate = Gate()
-        self._streams = Streams(servicer.infer, self.gate, max_streams)
+        self._streams = Streams(servicer.infer, self.gate, max_streams, streams)
         self.control_pool = ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="widedeep-control")
         # For calls that may last; one thread more than streams, so that one too many is refused at once.
         self._long_pool = ThreadPoolExecutor(max_streams + 1 + _LOAD_THREADS, thread_name_prefix="widedeep-long")
@@ -85,9 +100,11 @@ class Handlers:
             self.gate.enter()
             if (waiting := self._infer_pool.waiting) > self._max_queue_calls:
                 raise Overloaded(f"{waiting} calls wait for a handler; this server lets {self._max_queue_calls} wait")
-            pending = self._servicer.infer(parsed(m.ModelInferRequest, data), time_left_s(context))
+            request = parsed(m.ModelInferRequest, data)
+            with self._pool.collect(math.inf):
+                pending = self._servicer.infer(request, time_left_s(context))
             # The rows are dropped should the call end first.
-            if not context.add_callback(pending.cancel):
+            if not pending.is_done and not context.add_callback(pending.cancel):
                 pending.cancel()
             return pending.response()
         except Exception as error:

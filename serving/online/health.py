@@ -22,25 +22,26 @@ Send = Callable[[HealthCheckResponse | None], None]
 
 
 class Health:
-    """Health of some services, which are all up or all down. `set` and `end` may be called from any thread.
+    """Health of some services, which are all up or all down. `tell` and `end` may be called from any thread.
 
-    Order of calls: `set` any number of times, `end` last. Owner: the server.
+    Order of calls: `tell` any number of times, `end` last. Owner: the server.
     """
 
-    def __init__(self, services: tuple[str, ...], pool: ThreadPoolExecutor) -> None:
-        """Start as not serving.
+    def __init__(self, services: tuple[str, ...], pool: ThreadPoolExecutor, *, is_serving: Callable[[], bool]) -> None:
+        """Store the parts.
 
         Args:
             services: names that can be asked for; "" is the server as a whole.
             pool: threads for the calls; none is held for longer than it takes to answer.
+            is_serving: whether they are up.
         """
+        self._is_serving = is_serving
         self._services = services
         self._pool = pool
         # Held while responses are sent, so that they keep their order. A send returns once gRPC's own thread has seen
         # to it, and that thread also calls `_forget`: the lock that `_forget` takes is never held over a send.
         self._order = threading.Lock()
         self._lock = threading.Lock()
-        self._status = HealthCheckResponse.NOT_SERVING
         self._ended = False
         self._watches: dict[Send, str] = {}
 
@@ -60,10 +61,9 @@ class Health:
         }
         return grpc.method_handlers_generic_handler(HEALTH_SERVICE, methods)
 
-    def set(self, *, serving: bool) -> None:
-        """Turn all services up or down and tell those who watch."""
+    def tell(self) -> None:
+        """Tell those who watch that the services have gone up or down."""
         with self._order:
-            self._status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
             for send, service in self._open().items():
                 send(self._response(service))
 
@@ -99,5 +99,9 @@ class Health:
             self._watches.pop(send, None)
 
     def _response(self, service: str) -> HealthCheckResponse:
-        known = service in self._services
-        return HealthCheckResponse(status=self._status if known else HealthCheckResponse.SERVICE_UNKNOWN)
+        if service not in self._services:
+            return HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
+        is_serving = self._is_serving()
+        return HealthCheckResponse(
+            status=HealthCheckResponse.SERVING if is_serving else HealthCheckResponse.NOT_SERVING
+        )

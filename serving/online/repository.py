@@ -8,39 +8,19 @@ has accepted, then goes.
 """
 
 import logging
-import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
+from typing import Generic
 
 from ..contract.bundle import BUNDLE_FILE, read_description
-from ..contract.errors import BundleError, ConfigurationError, NotFound, NotReady, WidedeepError
-from .servable import Servable
+from ..contract.errors import BundleError, ConfigurationError, NotFound, WidedeepError
+from .view import Entry, State, V, View, number_of
+
+__all__ = ["Entry", "Repository", "Source", "State"]
 
 _LOG = logging.getLogger(__name__)
-
-_VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
-
-
-class State(StrEnum):
-    """States of a version, as RepositoryIndex names them."""
-
-    LOADING = "LOADING"
-    READY = "READY"
-    UNLOADING = "UNLOADING"
-    UNAVAILABLE = "UNAVAILABLE"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One version in the index."""
-
-    name: str
-    version: int
-    state: State
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +49,7 @@ class Source:
         if not self.path.is_dir():
             raise ConfigurationError(f"{self.path} is not a folder; expected a repository or a bundle")
         if self.is_bundle:
-            version = _version(self.path.resolve().name)
+            version = number_of(self.path.resolve().name)
             return {self.name or read_description(self.path).name: {1 if version is None else version: self.path}}
         if self.name:
             raise ConfigurationError(f"a name can be given to one bundle only; {self.path} is a repository")
@@ -81,29 +61,36 @@ class Source:
         return models
 
 
-class Repository:
-    """Servables by model and version.
+class Repository(Generic[V]):
+    """Versions of models, held open.
 
-    `get` and `index` may be called from any thread at any time. `start` comes first, `close` last; `load` and
-    `unload` may be called in between from any thread and block until done. Owner: the server.
+    `get`, `index` and their like may be called from any thread at any time. `start` comes first, `close` last; `load`
+    and `unload` may be called in between from any thread and block until done. Owner: the server, or where it has
+    several workers their supervisor, whose versions are then open in all of them.
     """
 
     def __init__(
-        self, source: Source, open_servable: Callable[[str, int, Path], Servable], *, max_versions: int = 1
+        self,
+        source: Source,
+        open_version: Callable[[str, int, Path], V],
+        *,
+        max_versions: int = 1,
+        publish: Callable[[View[V]], None] = lambda _: None,
     ) -> None:
         """Store the parts; `start` loads.
 
         Args:
             source: where bundles lie.
-            open_servable: loads one version given the model's name, the version and the bundle's folder.
+            open_version: loads one version given the model's name, the version and the bundle's folder.
             max_versions: newest versions of each model to serve.
+            publish: told of each new view before readers here see it.
         """
         self._source = source
-        self._open = open_servable
+        self._open = open_version
         self._max_versions = max_versions
+        self._publish = publish
         self._changing = threading.Lock()
-        self._ready: Mapping[str, Mapping[int, Servable]] = {}
-        self._index: Mapping[tuple[str, int], Entry] = {}
+        self._view: View[V] = View()
 
     def start(self) -> None:
         """Load every model; the first failure is raised, since a server that lacks a model should not come up.
@@ -117,35 +104,25 @@ class Repository:
             for name, on_disk in found.items():
                 self._load(name, on_disk)
 
-    def get(self, name: str, version: str = "") -> Servable:
-        """Return a ready servable, the newest version if none is named.
-
-        Raises:
-            NotFound: no such model or version.
-            NotReady: it exists but is not loaded.
-        """
-        versions = self._ready.get(name, {})
-        number = _version(version) if version else max(versions, default=None)
-        if number is not None and number in versions:
-            return versions[number]
-        raise self._missing(name, version)
+    def get(self, name: str, version: str = "") -> V:
+        """Return a ready version, the newest if none is named; raises what `View.get` does."""
+        return self._view.get(name, version)
 
     def names(self) -> list[str]:
         """Return the names of all models, ready or not."""
-        return sorted({entry.name for entry in self._index.values()})
+        return self._view.names()
 
-    def servables(self) -> list[Servable]:
-        """Return all ready servables, by name and version."""
-        ready = self._ready
-        return [ready[name][version] for name in sorted(ready) for version in sorted(ready[name])]
+    def servables(self) -> list[V]:
+        """Return all that is ready, by name and version."""
+        return self._view.servables()
 
-    def versions(self, name: str) -> list[Servable]:
-        """Return a model's ready servables, the oldest version first."""
-        return [servable for _, servable in sorted(self._ready.get(name, {}).items())]
+    def versions(self, name: str) -> list[V]:
+        """Return what is ready of a model, the oldest version first."""
+        return self._view.versions(name)
 
     def index(self) -> list[Entry]:
         """Return all versions seen on disk, with their states."""
-        return [entry for _, entry in sorted(self._index.items())]
+        return self._view.index()
 
     def load(self, name: str) -> None:
         """Look at the model's folder again and serve its newest versions; those no longer wanted drain and go.
@@ -171,32 +148,23 @@ class Repository:
         with self._changing:
             if name not in self.names():
                 raise NotFound(f"unknown model {name!r}; this server has {', '.join(map(repr, self.names()))}")
-            self._retire(self.versions(name), "unloaded")
+            self._retire({name}, "unloaded")
 
     def close(self) -> None:
-        """Answer what has been accepted and let go of every servable."""
+        """Answer what has been accepted and let go of everything."""
         with self._changing:
-            self._retire(self.servables(), "the server is stopping")
+            self._retire(set(self._view.ready), "the server is stopping")
 
-    def _missing(self, name: str, version: str) -> NotFound | NotReady:
-        """Return the error that says why `get` has nothing to give."""
-        entries = [entry for entry in self.index() if entry.name == name]
-        if not entries:
-            return NotFound(f"unknown model {name!r}; this server has {', '.join(map(repr, self.names())) or 'none'}")
-        asked = [entry for entry in entries if not version or str(entry.version) == version]
-        if not asked:
-            known = ", ".join(str(entry.version) for entry in entries)
-            return NotFound(f"model {name!r} has no version {version!r}; it has {known}")
-        newest = asked[-1]
-        return NotReady(
-            f"model {name!r} version {newest.version} is {newest.state}: {newest.reason or 'not ready yet'}"
-        )
+    def while_unchanged(self, action: Callable[[View[V]], None]) -> None:
+        """Do something with the view during which no load or unload goes on; they wait for its end."""
+        with self._changing:
+            action(self._view)
 
     def _load(self, name: str, on_disk: Mapping[int, Path]) -> None:
         """Open the newest versions; only when all of them can be served do they take the place of the old ones."""
-        old = self._ready.get(name, {})
+        old = self._view.ready.get(name, {})
         wanted = sorted(on_disk, reverse=True)[: self._max_versions]
-        loaded: dict[int, Servable] = {}
+        loaded: dict[int, V] = {}
         try:
             for version in wanted:
                 loaded[version] = self._open_version(name, version, on_disk[version])
@@ -206,20 +174,20 @@ class Repository:
                 if version not in old:
                     self._mark(Entry(name, version, State.UNAVAILABLE, "another version of the model failed to load"))
             raise
-        self._ready = {**self._ready, name: loaded}
-        others = {key: entry for key, entry in self._index.items() if key[0] != name}
-        self._index = others | {
+        others = {key: entry for key, entry in self._view.entries.items() if key[0] != name}
+        entries = others | {
             (name, version): Entry(name, version, State.READY)
             if version in loaded
             else Entry(name, version, State.UNAVAILABLE, "not among the newest versions served")
             for version in on_disk
         }
+        self._show(View({**self._view.ready, name: loaded}, entries))
         for servable in old.values():
             servable.close()
 
-    def _open_version(self, name: str, version: int, path: Path) -> Servable:
+    def _open_version(self, name: str, version: int, path: Path) -> V:
         """Open one version; the index tells of it unless the same version is being served meanwhile."""
-        serving = version in self._ready.get(name, {})
+        serving = version in self._view.ready.get(name, {})
         if not serving:
             self._mark(Entry(name, version, State.LOADING))
         try:
@@ -235,18 +203,24 @@ class Repository:
         _LOG.info("loaded %s version %d from %s", name, version, path)
         return servable
 
-    def _retire(self, servables: Sequence[Servable], reason: str) -> None:
+    def _retire(self, names: set[str], reason: str) -> None:
         """Take all versions of some models out of service and wait until they have answered."""
-        for servable in servables:
-            self._mark(Entry(servable.name, servable.version, State.UNLOADING, reason))
-        gone = {servable.name for servable in servables}
-        self._ready = {name: versions for name, versions in self._ready.items() if name not in gone}
-        for servable in servables:
+        retired = [servable for servable in self.servables() if servable.name in names]
+        ready = {name: versions for name, versions in self._view.ready.items() if name not in names}
+        self._show(View(ready, self._marked(Entry(s.name, s.version, State.UNLOADING, reason) for s in retired)))
+        for servable in retired:
             servable.close()
             self._mark(Entry(servable.name, servable.version, State.UNAVAILABLE, reason))
 
     def _mark(self, entry: Entry) -> None:
-        self._index = {**self._index, (entry.name, entry.version): entry}
+        self._show(View(self._view.ready, self._marked([entry])))
+
+    def _marked(self, entries: Iterable[Entry]) -> Mapping[tuple[str, int], Entry]:
+        return {**self._view.entries, **{(entry.name, entry.version): entry for entry in entries}}
+
+    def _show(self, view: View[V]) -> None:
+        self._publish(view)
+        self._view = view
 
 
 def _is_model(path: Path) -> bool:
@@ -259,14 +233,9 @@ def _is_model(path: Path) -> bool:
 def _versions(folder: Path) -> dict[int, Path]:
     found = {}
     for path in sorted(folder.iterdir()):
-        version = _version(path.name)
+        version = number_of(path.name)
         if version is not None and (path / BUNDLE_FILE).is_file():
             found[version] = path
         else:
             _LOG.info("ignored %s: not <version>/%s", path, BUNDLE_FILE)
     return found
-
-
-def _version(text: str) -> int | None:
-    """Return the version that `text` spells canonically (`1`, not `01`) in at most 64 bits, else None."""
-    return int(text) if _VERSION.fullmatch(text) else None

@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 
 from ..contract.bundle import Bundle
 from ..contract.errors import InvalidInput
 from ..contract.tensors import Array
 from ..engine.ensemble import Ensemble
-from .batcher import Batcher, Outputs, Request
+from ..protocol.codec import RequestReader
+from .batcher import Batcher
 from .policy import BatchPolicy
-from .statistics import Statistics
+from .request import Request
+from .statistics import Counters, Statistics
+from .tally import SharedCount
 
 
 class Servable:
@@ -21,13 +23,30 @@ class Servable:
     Attributes:
         outputs: those answered when a request names none.
         all_outputs: those, then each member's scores.
+        reader: reads requests for it.
         class_names: in score order, numbers spelled out; empty where there are no classes.
     """
 
     def __init__(
-        self, name: str, version: int, ensemble: Ensemble, policy: BatchPolicy, *, max_request_rows: int = 1 << 20
+        self,
+        name: str,
+        version: int,
+        ensemble: Ensemble,
+        policy: BatchPolicy,
+        *,
+        max_request_rows: int = 1 << 20,
+        waiting: SharedCount | None = None,
     ) -> None:
-        """Start the servable's batcher."""
+        """Put a batcher and counters beside an ensemble.
+
+        Args:
+            name: the served name.
+            version: the served version.
+            ensemble: what executes.
+            policy: limits of the queue.
+            max_request_rows: rows of one request at most.
+            waiting: the count of rows that wait, where several processes share the limit.
+        """
         self.name = name
         self.version = version
         self.ensemble = ensemble
@@ -35,10 +54,10 @@ class Servable:
         bundle = ensemble.bundle
         self.outputs = bundle.outputs
         self.all_outputs = (*bundle.outputs, *bundle.score_outputs)
+        self.reader = RequestReader(bundle.inputs, self.all_outputs, self.outputs)
         self.class_names = tuple(map(str, bundle.classes))
-        self.statistics = Statistics(len(ensemble.members))
-        self._batcher = Batcher(ensemble, policy, self.statistics, name=f"{name}-{version}")
-        self._batcher.start()
+        self.statistics = Statistics(len(ensemble.members), ensemble.fused_shares())
+        self._batcher = Batcher(ensemble, ensemble.pool, policy, self.statistics, waiting=waiting)
 
     @property
     def bundle(self) -> Bundle:
@@ -52,8 +71,8 @@ class Servable:
 
     def submit(
         self, inputs: Mapping[str, Array], n_rows: int, outputs: Sequence[str], timeout_s: float | None = None
-    ) -> Future[Outputs]:
-        """Queue checked rows; the future resolves to output name -> `(n_rows, ...)`.
+    ) -> Request:
+        """Queue checked rows and return the request, which gets their answer.
 
         Args:
             inputs: as `check_rows` accepts them.
@@ -69,9 +88,13 @@ class Servable:
         if n_rows > self.max_request_rows:
             raise InvalidInput(f"{n_rows} rows in one request; this server takes at most {self.max_request_rows}")
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        request = Request(inputs=inputs, n_rows=n_rows, outputs=outputs, deadline_s=deadline_s)
+        request = Request(inputs, n_rows, outputs, deadline_s)
         self._batcher.submit(request)
-        return request.future
+        return request
+
+    def counters(self) -> list[Counters]:
+        """Return what was counted, then what each member has."""
+        return [self.statistics.total(), *map(self.statistics.member, range(len(self.bundle.members)))]
 
     def close(self) -> None:
         """Refuse new requests and return when those accepted are answered."""

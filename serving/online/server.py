@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 
 from ..contract.errors import ConfigurationError
+from ..engine.cache import Cache
 from ..engine.ensemble import Ensemble
 from ..engine.pool import Pool
 from ..engine.runtime import check_installation
@@ -17,10 +18,13 @@ from ..protocol.service import SERVICE
 from ..settings import ServeSettings
 from .handlers import Handlers
 from .health import HEALTH_SERVICE, Health
+from .native import NativeFront, is_installed
 from .policy import BatchPolicy
 from .repository import Repository, Source
 from .servable import Servable
-from .servicer import Servicer
+from .servicer import Servicer, own_counters
+from .siblings import Models, Siblings
+from .tally import SharedCount
 from .transport import HandlerPool
 
 _LOG = logging.getLogger(__name__)
@@ -35,20 +39,46 @@ class Server:
     Order of calls: `start` once, then `stop` once, from the same thread. Owner: the command line or a test.
     """
 
-    def __init__(self, path: Path, settings: ServeSettings) -> None:
-        """Store the settings; `start` does the work."""
+    def __init__(self, path: Path, settings: ServeSettings, *, siblings: Siblings | None = None) -> None:
+        """Store the settings; `start` does the work.
+
+        Args:
+            path: a repository or one bundle.
+            settings: of the server.
+            siblings: the workers of which this server is one; they share the port.
+
+        Raises:
+            ConfigurationError: the front end asked for is not installed.
+        """
+        self._siblings = siblings
         self._settings = settings
         self._pool = Pool(settings.cores or None)
-        self.repository = Repository(Source(path, settings.name), self._open_servable, max_versions=settings.versions)
+        self._cache = Cache.open(settings.cache_dir)
+        self.repository: Models = (
+            Repository(Source(path, settings.name), self._open_servable, max_versions=settings.versions)
+            if siblings is None
+            else siblings.repository(self._open_servable)
+        )
         self._ready = threading.Event()
-        self._infer_pool = HandlerPool(settings.handler_threads, "widedeep-infer")
         servicer = Servicer(
-            self.repository, allow_model_control=settings.allow_model_control, is_ready=self._ready.is_set
+            self.repository,
+            allow_model_control=settings.allow_model_control,
+            is_ready=self._is_ready,
+            counters=own_counters if siblings is None else siblings.counters,
         )
+        # Where the native front end listens, the grpcio server stands behind it.
+        self._native = _native_front(settings, servicer, self._pool, siblings)
+        calls = siblings.calls if siblings is not None and self._native is None else None
+        self._infer_pool = HandlerPool(settings.handler_threads, "widedeep-infer", calls)
         self._handlers = Handlers(
-            servicer, self._infer_pool, max_queue_calls=settings.max_queue_calls, max_streams=settings.max_streams
+            servicer,
+            self._infer_pool,
+            self._pool,
+            max_queue_calls=settings.max_queue_calls,
+            max_streams=settings.max_streams,
+            streams=None if siblings is None else siblings.streams,
         )
-        self._health = Health(("", SERVICE), self._handlers.control_pool)
+        self._health = Health(("", SERVICE), self._handlers.control_pool, is_serving=self._is_ready)
         self._server: grpc.Server | None = None
         self._end_reflection: Callable[[], None] = lambda: None
         self.port = settings.port
@@ -60,7 +90,7 @@ class Server:
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     def start(self) -> None:
-        """Load every model, then listen, then turn ready.
+        """Load every model, then listen, then turn ready; one of several workers is turned ready once all listen.
 
         Raises:
             ConfigurationError: the port is taken, nothing to serve, a provider is missing or meant for no member here.
@@ -76,19 +106,23 @@ class Server:
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),
                 # Otherwise a second server would silently share the port with a stale one.
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(self._siblings is not None)),
             ],
         )
         server.add_generic_rpc_handlers((self._handlers.generic(), self._health.generic()))
         self._end_reflection = add_reflection(server, (SERVICE, HEALTH_SERVICE))
-        try:
-            self.port = server.add_insecure_port(self.address)
-        except RuntimeError as error:
-            raise ConfigurationError(f"cannot listen on {self.address}: is the port in use? ({error})") from error
-        server.start()
+        self.port = self._listen(server)
         self._server = server
-        self._ready.set()
-        self._health.set(serving=True)
+        if self._siblings is None:
+            self.turn(ready=True)
+
+    def turn(self, *, ready: bool) -> None:
+        """Tell clients that this server accepts work, or that it will soon accept none."""
+        if ready:
+            self._ready.set()
+        else:
+            self._ready.clear()
+        self._health.tell()
 
     def summary(self) -> list[str]:
         """Return the lines that tell a person what is served and where."""
@@ -99,12 +133,12 @@ class Server:
                 for member in servable.ensemble.members
             )
             lines.append(f"serving {servable.name} version {servable.version}: {members}")
-        return [*lines, f"listening on {self.address} (gRPC, Open Inference Protocol v2)"]
+        front_end = "grpcio" if self._native is None else "native"
+        return [*lines, f"listening on {self.address} (gRPC, Open Inference Protocol v2, {front_end} front end)"]
 
     def stop(self) -> None:
         """Turn not ready, wait for that to be seen, refuse new calls, answer those accepted, let go of the models."""
-        self._ready.clear()
-        self._health.set(serving=False)
+        self.turn(ready=False)
         if self._server is not None:
             time.sleep(self._settings.drain_wait_s)
             self._handlers.gate.hold(_HOLD_S)
@@ -114,12 +148,29 @@ class Server:
             self._handlers.end_streams()
             self._health.end()
             self._end_reflection()
+            if self._native is not None:
+                self._native.drain(self._settings.grace_s)
             if not stopped.wait(self._settings.grace_s + 1):
                 _LOG.warning("calls were still in flight after %s s", self._settings.grace_s)
+        if self._native is not None:
+            self._native.close()
         self.repository.close()
         self._handlers.close()
         self._infer_pool.shutdown(wait=False)
         self._pool.close()
+
+    def _listen(self, server: grpc.Server) -> int:
+        """Answer calls from now on; returns the port."""
+
+        def serve(address: str) -> int:
+            try:
+                port = server.add_insecure_port(address)
+            except RuntimeError as error:
+                raise ConfigurationError(f"cannot listen on {address}: is the port in use? ({error})") from error
+            server.start()
+            return port
+
+        return serve(self.address) if self._native is None else self._native.start(self.address, serve)
 
     def _check_providers(self) -> None:
         """Refuse providers for a member that no model has: the name must be misspelt."""
@@ -130,10 +181,17 @@ class Server:
                 f"{', '.join(map(repr, sorted(names)))}"
             )
 
-    def _open_servable(self, name: str, version: int, path: Path) -> Servable:
+    def _is_ready(self) -> bool:
+        return self._ready.is_set() if self._siblings is None else self._siblings.is_open
+
+    def _open_servable(self, name: str, version: int, path: Path, waiting: SharedCount | None = None) -> Servable:
         settings = self._settings
         ensemble = Ensemble.load(
-            path, pool=self._pool, providers=settings.providers, fallback=settings.provider_fallback
+            path,
+            pool=self._pool,
+            providers=settings.providers,
+            fallback=settings.provider_fallback,
+            cache=self._cache,
         )
         _warn_of_fallback(name, ensemble, settings.providers)
         policy = BatchPolicy(
@@ -141,7 +199,27 @@ class Server:
             max_queue_rows=settings.max_queue_rows,
             max_delay_s=settings.max_queue_delay_us * _US,
         )
-        return Servable(name, version, ensemble, policy, max_request_rows=settings.max_request_rows)
+        return Servable(name, version, ensemble, policy, max_request_rows=settings.max_request_rows, waiting=waiting)
+
+
+def _native_front(
+    settings: ServeSettings, servicer: Servicer, pool: Pool, siblings: Siblings | None
+) -> NativeFront | None:
+    """Return the native front end where it is asked for, or none is and it is installed."""
+    if settings.front_end == "grpcio":
+        return None
+    if not is_installed():
+        if settings.front_end == "native":
+            raise ConfigurationError("front_end 'native' needs the package pygrpc-native: install widedeep[native]")
+        return None
+    return NativeFront(
+        servicer.infer,
+        pool,
+        max_calls=settings.handler_threads + settings.max_queue_calls,
+        max_message_bytes=settings.max_message_bytes,
+        count=None if siblings is None else siblings.calls,
+        reuse_port=siblings is not None,
+    )
 
 
 def _warn_of_fallback(name: str, ensemble: Ensemble, wanted: dict[str, tuple[str, ...]]) -> None:

@@ -5,20 +5,21 @@ Knows the messages but not the transport: `server` wires these functions to gRPC
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from importlib.metadata import version as distribution_version
 
 from ..contract.bundle import Bundle
-from ..contract.errors import Cancelled, DeadlineExceeded, InvalidInput, NotFound, NotReady, Unsupported, WidedeepError
+from ..contract.errors import DeadlineExceeded, InvalidInput, NotFound, NotReady, Unsupported, WidedeepError
 from ..protocol import codec
 from ..protocol import messages as m
 from ..protocol.codec import Requested
 from ..protocol.service import DIGEST_PROPERTY
 from . import describe
-from .batcher import Outputs
-from .repository import Repository, State
+from .request import Request
 from .servable import Servable
+from .siblings import Models
+from .statistics import Counters
+from .view import State
 
 SERVER_NAME = "widedeep"
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
@@ -31,9 +32,14 @@ class Pending:
     servable: Servable
     request_id: str
     requested: Sequence[Requested]
-    future: Future[Outputs]
+    request: Request
     started_s: float
     deadline_s: float | None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether `response` will not wait."""
+        return self.request.is_ended
 
     def response(self) -> m.ModelInferResponse:
         """Wait for the rows and return the response.
@@ -46,13 +52,11 @@ class Pending:
         success = False
         try:
             timeout_s = None if self.deadline_s is None else max(0.0, self.deadline_s - time.monotonic())
-            outputs = self.future.result(timeout_s)
+            outputs = self.request.result(timeout_s)
             success = True
         except TimeoutError:
-            self.future.cancel()
+            self.request.cancel()
             raise DeadlineExceeded("the deadline passed before the rows were executed") from None
-        except CancelledError:
-            raise Cancelled("the caller cancelled the request") from None
         finally:
             self.servable.statistics.record_request(time.monotonic() - self.started_s, success=success)
         return codec.encode_outputs(
@@ -66,27 +70,45 @@ class Pending:
 
     def on_done(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, when `response` will not wait: from the thread that ends the request, or at once."""
-        self.future.add_done_callback(lambda _: callback())
+        self.request.on_end(callback)
 
     def cancel(self) -> None:
         """Tell that nobody waits any more; rows not yet in a batch are dropped."""
-        self.future.cancel()
+        self.request.cancel()
+
+
+CountersOf = Callable[[Sequence[Servable]], Sequence[Sequence[Counters]]]
+"""Returns for each servable what it has counted, then each of its members."""
+
+
+def own_counters(servables: Sequence[Servable]) -> Sequence[Sequence[Counters]]:
+    """Return what was counted in this process."""
+    return [servable.counters() for servable in servables]
 
 
 class Servicer:
     """The protocol's calls over a repository. Every method may be called from any thread."""
 
-    def __init__(self, repository: Repository, *, allow_model_control: bool, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        repository: Models,
+        *,
+        allow_model_control: bool,
+        is_ready: Callable[[], bool],
+        counters: CountersOf = own_counters,
+    ) -> None:
         """Store the parts.
 
         Args:
             repository: what is served.
             allow_model_control: whether clients may load and unload models.
             is_ready: whether the server accepts work; false while it starts and drains.
+            counters: what servables and their members have counted.
         """
         self._repository = repository
         self._allow_model_control = allow_model_control
         self._is_ready = is_ready
+        self._counters = counters
         self._server_metadata = m.ServerMetadataResponse(
             name=SERVER_NAME, version=distribution_version("widedeep"), extensions=EXTENSIONS
         )
@@ -129,11 +151,10 @@ class Servicer:
         Unlike elsewhere, no version means all of them.
         """
         if not request.name:
-            found = self._repository.servables()
-            return m.ModelStatisticsResponse(model_stats=[e for s in found for e in describe.model_statistics(s)])
+            return m.ModelStatisticsResponse(model_stats=self._statistics(self._repository.servables()))
         servable, member = self._servable(request.name, request.version)
         found = [servable] if request.version else self._repository.versions(servable.name)
-        entries = [entry for s in found for entry in describe.model_statistics(s)]
+        entries = self._statistics(found)
         return m.ModelStatisticsResponse(model_stats=[e for e in entries if not member or e.name == request.name])
 
     def repository_index(self, request: m.RepositoryIndexRequest) -> m.RepositoryIndexResponse:
@@ -186,7 +207,7 @@ class Servicer:
         try:
             timeouts = [s for s in (time_left_s, codec.timeout_s(request)) if s is not None]
             timeout_s = min(timeouts, default=None)
-            servable, requested, future = self._submit(servable, request, timeout_s)
+            servable, requested, queued = self._submit(servable, request, timeout_s)
         except WidedeepError:
             servable.statistics.record_request(time.monotonic() - started_s, success=False)
             raise
@@ -194,20 +215,19 @@ class Servicer:
             servable=servable,
             request_id=request.id,
             requested=requested,
-            future=future,
+            request=queued,
             started_s=started_s,
             deadline_s=None if timeout_s is None else started_s + timeout_s,
         )
 
     def _submit(
         self, servable: Servable, request: m.ModelInferRequest, timeout_s: float | None
-    ) -> tuple[Servable, Sequence[Requested], Future[Outputs]]:
+    ) -> tuple[Servable, Sequence[Requested], Request]:
         """Queue the request's rows; where the version has just been swapped, at its successor."""
         bundle = servable.bundle
         _check_digest(request, bundle)
-        inputs = codec.decode_inputs(request, bundle.inputs)
-        requested = codec.requested_outputs(request, servable.all_outputs, servable.outputs)
-        n_rows = len(inputs[bundle.inputs[0].name])
+        inputs, n_rows = servable.reader.inputs(request)
+        requested = servable.reader.requested(request)
         try:
             return servable, requested, servable.submit(inputs, n_rows, [r.name for r in requested], timeout_s)
         except NotReady:
@@ -215,6 +235,10 @@ class Servicer:
             if successor is servable:
                 raise
             return self._submit(successor, request, timeout_s)
+
+    def _statistics(self, servables: Sequence[Servable]) -> list[m.ModelStatistics]:
+        counted = zip(servables, self._counters(servables), strict=True)
+        return [entry for servable, counters in counted for entry in describe.model_statistics(servable, counters)]
 
     def _servable(self, name: str, version: str) -> tuple[Servable, str]:
         """Return the servable and, where `name` is `<model>/<member>`, the member's name."""

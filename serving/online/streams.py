@@ -17,6 +17,7 @@ from ..contract.errors import NotReady, Overloaded
 from ..protocol import messages as m
 from .gate import Gate
 from .servicer import Pending
+from .tally import SharedCount, Tally
 from .transport import abort, parsed, status_and_message, time_left_s
 
 _LOG = logging.getLogger(__name__)
@@ -39,14 +40,16 @@ class Refused:
 class Streams:
     """The open streams of a server. `answer` is called once a stream, from any thread; `end` once, last."""
 
-    def __init__(self, infer: Infer, gate: Gate, max_streams: int) -> None:
+    def __init__(self, infer: Infer, gate: Gate, max_streams: int, count: SharedCount | None = None) -> None:
         """Store the parts.
 
         Args:
             infer: queues one request.
             gate: the way in for new streams.
             max_streams: streams open at once.
+            count: of the open streams, where several processes share the limit.
         """
+        self._count = count or Tally()
         self._infer = infer
         self._gate = gate
         self._max_streams = max_streams
@@ -64,9 +67,10 @@ class Streams:
         with self._lock:
             if self._ended:
                 abort(context, NotReady("the server is draining"))
-            if len(self._open) >= self._max_streams:
+            if len(self._open) + self._count.elsewhere() >= self._max_streams:
                 abort(context, Overloaded(f"{self._max_streams} streams are open, the most this server allows"))
             self._open.add(stream)
+            self._count.own = len(self._open)
         try:
             # One callback a stream, not one a request: gRPC keeps them until the stream ends.
             context.add_callback(stream.abandon)
@@ -78,6 +82,7 @@ class Streams:
         finally:
             with self._lock:
                 self._open.discard(stream)
+                self._count.own = len(self._open)
             stream.abandon()
 
     def end(self) -> None:

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from ..contract.errors import InvalidInput, WidedeepError
 from ..protocol.codec import FOREVER_S
 from ..protocol.statuses import status_of
+from .tally import SharedCount, Tally
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,22 +26,36 @@ MessageType = TypeVar("MessageType", bound=Message)
 class HandlerPool(ThreadPoolExecutor):
     """Threads for calls, which knows how many calls wait for one. gRPC's own queue has no bound."""
 
-    def __init__(self, max_workers: int, name: str) -> None:
-        """Prepare the threads; they start when first needed."""
+    def __init__(self, max_workers: int, name: str, under_way: SharedCount | None = None) -> None:
+        """Prepare the threads; they start when first needed.
+
+        Args:
+            max_workers: threads, and so calls handled at once.
+            name: what theirs begin with.
+            under_way: the count of calls that wait or are handled, where several processes share the limit.
+        """
         super().__init__(max_workers, thread_name_prefix=name)
         self._lock = threading.Lock()
-        self.waiting = 0
+        self._n_threads = max_workers
+        self._under_way = under_way or Tally()
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait, of all processes as if they were one with as many threads as each of them has."""
+        return max(0, self._under_way.own + self._under_way.elsewhere() - self._n_threads)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Queue a call and count it until a thread takes it."""
+        """Queue a call and count it until it has ended."""
 
         def run() -> Any:
-            with self._lock:
-                self.waiting -= 1
-            return fn(*args, **kwargs)
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                with self._lock:
+                    self._under_way.own -= 1
 
         with self._lock:
-            self.waiting += 1
+            self._under_way.own += 1
         return super().submit(run)
 
 

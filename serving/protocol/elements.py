@@ -7,7 +7,9 @@ look at it. Errors start with what the tensor is called by the caller, for examp
 
 import math
 import struct
+import sys
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from ..contract.tensors import Array, DataType
 from . import messages as m
 
 _LENGTH = struct.Struct("<I")
+_IS_LITTLE_ENDIAN = sys.byteorder == "little"
 
 # datatype -> field of InferTensorContents, and the type its elements have there
 _CONTENTS: dict[DataType, tuple[str, Any]] = {
@@ -39,12 +42,15 @@ def to_raw(array: Array) -> bytes:
     """Return the elements of an array of any dtype that has a name in the protocol; text goes as UTF-8."""
     datatype = DataType.of(array)
     if datatype is not DataType.BYTES:
-        return array.astype(datatype.dtype.newbyteorder("<"), copy=False).tobytes()
-    parts: list[bytes] = []
-    for element in array.flat:
-        encoded = element if isinstance(element, bytes) else str(element).encode()
-        parts += (_LENGTH.pack(len(encoded)), encoded)
-    return b"".join(parts)
+        return (array if _IS_LITTLE_ENDIAN else array.byteswap()).tobytes()
+    return b"".join(map(_packed, array.ravel().tolist()))
+
+
+@lru_cache(maxsize=4096)
+def _packed(element: object) -> bytes:
+    """Return one BYTES element behind its length; remembered, since labels come again and again."""
+    encoded = element if isinstance(element, bytes) else str(element).encode()
+    return _LENGTH.pack(len(encoded)) + encoded
 
 
 def from_raw(what: str, datatype: DataType, shape: Sequence[int], data: bytes) -> Array:

@@ -29,6 +29,8 @@ from widedeep.serving.contract.errors import (
 from widedeep.serving.engine.ensemble import Ensemble
 from widedeep.serving.online.server import Server
 
+pytestmark = pytest.mark.each_front_end
+
 StartServer = Callable[..., Server]
 
 

@@ -255,6 +255,13 @@ def test_a_fused_file_of_int8_members_answers_as_the_ensemble(built: Path, tmp_p
     assert certificate.max_abs_diff < 1e-5
 
 
+def test_a_bundle_of_int8_members_carries_its_fused_graph(built: Path) -> None:
+    fused = read_bundle(built).fused
+    assert fused is not None
+    assert "deep" in fused.members
+    assert fused.certificate.max_abs_diff < 1e-12
+
+
 def test_convolutions_become_int8_with_their_batch_normalisation_folded() -> None:
     rng = np.random.default_rng(0)
     constants = {

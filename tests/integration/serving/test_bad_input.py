@@ -13,6 +13,8 @@ from tritonclient.grpc import InferenceServerClient, service_pb2
 from tritonclient.utils import InferenceServerException
 from widedeep.serving.online.server import Server
 
+pytestmark = pytest.mark.each_front_end
+
 Message = service_pb2.ModelInferRequest
 
 INT64_MAX = (1 << 63) - 1

@@ -11,6 +11,8 @@ from triton_calls import predict
 from tritonclient.grpc import InferenceServerClient
 from widedeep.serving.online.server import Server
 
+pytestmark = pytest.mark.each_front_end
+
 OUTPUTS = ("probabilities", "label", "scores/deep", "scores/wide")
 DELAY_US = 20_000_000
 """Longer than a test may take: batches run when they are full."""

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from triton_calls import INFER, request_message, triton_inputs
 from tritonclient.grpc import InferenceServerClient, service_pb2
 from widedeep.serving.contract.errors import ConfigurationError
 from widedeep.serving.online.server import Server
+
+pytestmark = pytest.mark.each_front_end
 
 Starter = Callable[..., Server]
 
@@ -54,8 +57,8 @@ class Command:
 
 
 @pytest.fixture
-def command(repository_path: Path) -> Iterator[Command]:
-    started = Command(repository_path, "--drain-wait-s", "0.3")
+def command(repository_path: Path, front_end: str) -> Iterator[Command]:
+    started = Command(repository_path, "--drain-wait-s", "0.3", "--front-end", front_end)
     yield started
     if started.process.poll() is None:
         started.process.kill()
@@ -70,44 +73,33 @@ def test_a_signal_ends_an_idle_server_with_status_0(command: Command, number: si
     assert command.lines[-1] == "stopped\n"
 
 
-def test_the_command_says_what_it_serves_and_where(command: Command) -> None:
+def test_the_command_says_what_it_serves_and_where(command: Command, front_end: str) -> None:
     output = "".join(command.lines)
     assert "serving animals version 1: deep (CPU), wide (CPU)" in output
-    assert f"listening on {command.address} (gRPC, Open Inference Protocol v2)" in output
+    assert f"listening on {command.address} (gRPC, Open Inference Protocol v2, {front_end} front end)" in output
 
 
 def test_sigterm_under_load_answers_every_accepted_call_and_refuses_later_ones(command: Command) -> None:
-    stop = threading.Event()
-    answered: list[int] = []
-    refused: list[grpc.StatusCode] = []
-    data = request_message(8).SerializeToString()
-
-    def load() -> None:
-        # One channel a thread that gives up at once: a retry would hide what became of a call.
-        with grpc.insecure_channel(command.address, options=[("grpc.enable_retries", 0)]) as channel:
-            call = channel.unary_unary(INFER, response_deserializer=service_pb2.ModelInferResponse.FromString)
-            while not stop.is_set():
-                try:
-                    answered.append(len(call(data, timeout=20).raw_output_contents))
-                except grpc.RpcError as error:
-                    failed: Any = error
-                    refused.append(failed.code())
-                    stop.wait(0.01)
-
-    threads = [threading.Thread(target=load) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    wait_for(lambda: len(answered) > 200)
-    before = len(answered)
-    command.process.send_signal(signal.SIGTERM)
-    status = command.end()
-    wait_for(lambda: len(refused) > 20)
-    stop.set()
-    for thread in threads:
-        thread.join(30)
+    with loaded(command.address) as (answered, refused):
+        before = len(answered)
+        command.process.send_signal(signal.SIGTERM)
+        status = command.end()
+        wait_for(lambda: len(refused) > 20)
     assert status == 0
     assert set(answered) == {2}
     assert len(answered) > before
+    assert Counter(refused).keys() == {grpc.StatusCode.UNAVAILABLE}
+
+
+def test_callers_hear_every_answer_that_a_server_gives_while_it_stops(
+    start_server: Starter, repository_path: Path
+) -> None:
+    server = start_server(repository_path)
+    statistics = server.repository.get("animals").statistics
+    with loaded(server.address) as (answered, refused):
+        server.stop()
+        wait_for(lambda: len(refused) > 20)
+    assert statistics.total().success.count == len(answered)
     assert Counter(refused).keys() == {grpc.StatusCode.UNAVAILABLE}
 
 
@@ -168,10 +160,10 @@ def test_two_servers_cannot_share_a_port(start_server: Starter, repository_path:
         start_server(repository_path, port=first.port)
 
 
-def test_a_port_in_use_ends_the_command_with_a_message(command: Command, repository_path: Path) -> None:
+def test_a_port_in_use_ends_the_command_with_a_message(command: Command, repository_path: Path, front_end: str) -> None:
     port = command.address.rsplit(":", maxsplit=1)[-1]
     second = subprocess.run(
-        [*SERVE, str(repository_path), "--port", port],
+        [*SERVE, str(repository_path), "--port", port, "--front-end", front_end],
         capture_output=True,
         text=True,
         timeout=60,
@@ -179,6 +171,39 @@ def test_a_port_in_use_ends_the_command_with_a_message(command: Command, reposit
     )
     assert second.returncode == 1
     assert f"widedeep serve: cannot listen on 127.0.0.1:{port}: is the port in use?" in second.stderr
+
+
+@contextmanager
+def loaded(address: str) -> Iterator[tuple[list[int], list[grpc.StatusCode]]]:
+    """Call a server from 16 threads all the time; yields the outputs a call that was answered, and other statuses."""
+    stop = threading.Event()
+    answered: list[int] = []
+    refused: list[grpc.StatusCode] = []
+    data = request_message(8).SerializeToString()
+
+    def load() -> None:
+        # One channel a thread that gives up at once: a retry would hide what became of a call.
+        options = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(address, options=options) as channel:
+            call = channel.unary_unary(INFER, response_deserializer=service_pb2.ModelInferResponse.FromString)
+            while not stop.is_set():
+                try:
+                    answered.append(len(call(data, timeout=20).raw_output_contents))
+                except grpc.RpcError as error:
+                    failed: Any = error
+                    refused.append(failed.code())
+                    stop.wait(0.01)
+
+    threads = [threading.Thread(target=load) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for(lambda: len(answered) > 200)
+        yield answered, refused
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -9,6 +9,8 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from widedeep.serving.online.server import Server
 
+pytestmark = pytest.mark.each_front_end
+
 SERVICES = ["", "inference.GRPCInferenceService"]
 
 

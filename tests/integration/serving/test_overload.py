@@ -15,6 +15,8 @@ from tritonclient.grpc import InferenceServerClient, service_pb2
 from tritonclient.utils import InferenceServerException
 from widedeep.serving.online.server import Server
 
+pytestmark = pytest.mark.each_front_end
+
 DELAY_US = 60_000_000
 """Longer than a test may take: rows wait until their batch is full."""
 

@@ -17,6 +17,8 @@ from widedeep.serving.online.server import Server
 from widedeep.serving.protocol import messages
 from widedeep.serving.protocol.service import METHODS, SERVICE
 
+pytestmark = pytest.mark.each_front_end
+
 VERSIONS = ["grpc.reflection.v1", "grpc.reflection.v1alpha"]
 SERVICES = [
     "grpc.health.v1.Health",

@@ -17,6 +17,8 @@ from widedeep.serving.contract.bundle import read_bundle
 from widedeep.serving.engine.ensemble import Ensemble
 from widedeep.serving.online.server import Server
 
+pytestmark = pytest.mark.each_front_end
+
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[InferenceServerClient]:

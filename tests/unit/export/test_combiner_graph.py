@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
-from widedeep.export.combiner_graph import LEAST_OPSET, append
-from widedeep.export.convert.graph import Graph
+from widedeep.export.combiner_graph import LEAST_OPSET, append, stack
+from widedeep.export.convert.graph import Graph, declared
 from widedeep.serving.contract.combiner import Combiner, LinearPool, LogPool, MeanPool
 from widedeep.serving.contract.tensors import Array, DataType, TensorSpec
 from widedeep.serving.engine.runtime import ort
@@ -57,8 +57,10 @@ def scores() -> Array:
 def written(combiner: Combiner) -> bytes:
     graph = Graph({"": LEAST_OPSET})
     specs = {i: TensorSpec(f"member_{i}", DataType.FP64, (-1, N_OUTPUTS)) for i in combiner.used}
-    answer = append(graph, combiner, {i: graph.input(spec) for i, spec in specs.items()}, N_OUTPUTS)
-    return graph.finish_as("combiner", {answer: TensorSpec("combined", DataType.FP64, (-1, N_OUTPUTS))}).data
+    together = stack(graph, [graph.input(spec) for spec in specs.values()], combiner.used, N_OUTPUTS)
+    answer = append(graph, combiner, together)
+    combined = TensorSpec("combined", DataType.FP64, (-1, N_OUTPUTS))
+    return graph.finish_as("combiner", {answer: declared(combined)}).data
 
 
 @pytest.mark.parametrize("run", [in_onnxruntime, in_the_reference])

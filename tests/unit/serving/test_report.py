@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from widedeep.serving.contract.bundle import Bundle, read_bundle
+from small_bundle import CERTIFICATE
+from widedeep.serving.contract.bundle import Bundle, FusedSpec, read_bundle
 from widedeep.serving.contract.combiner import LinearPool, LogPool, MeanPool
 from widedeep.serving.contract.errors import BundleError
 from widedeep.serving.contract.tensors import DataType, TensorSpec
@@ -43,6 +44,14 @@ def test_it_says_what_the_bundle_is(bundle: Bundle) -> None:
         "classes cat, dog, owl",
         "created by widedeep 1.2",
     ]
+
+
+def test_a_fused_graph_has_a_line(bundle: Bundle) -> None:
+    certificate = replace(CERTIFICATE, probes=7, max_abs_diff=1.5e-7)
+    fused = FusedSpec(("deep", "wide"), ("image", "tabular"), {"": 17}, certificate)
+    line = "fused graph of deep, wide: 64 rows and 7 probes differ by 1.5e-07 at most"
+    assert line in describe_bundle(replace(bundle, fused=fused)).splitlines()
+    assert "fused" not in describe_bundle(bundle)
 
 
 def test_inputs_and_members_have_a_row_each(bundle: Bundle) -> None:

@@ -20,6 +20,7 @@ SETTINGS: dict[str, tuple[Any, str, str]] = {
     "handler_threads": (3, "3", "3"),
     "versions": (2, "2", "2"),
     "max_streams": (5, "5", "5"),
+    "workers": (2, "2", "2"),
     "cores": (1, "1", "1"),
     "providers": (
         {"deep": ("CUDAExecutionProvider", "CPUExecutionProvider"), "": ("CPUExecutionProvider",)},
@@ -30,6 +31,8 @@ SETTINGS: dict[str, tuple[Any, str, str]] = {
     "allow_model_control": (True, "true", "true"),
     "drain_wait_s": (0.5, "0.5", "0.5"),
     "grace_s": (2.0, "2", "2"),
+    "front_end": ("grpcio", "grpcio", '"grpcio"'),
+    "cache_dir": ("/var/cache/widedeep", "/var/cache/widedeep", '"/var/cache/widedeep"'),
     "log_level": ("warning", "warning", '"warning"'),
 }
 
@@ -99,6 +102,7 @@ def test_a_switch_can_be_turned_off_by_a_flag(monkeypatch: pytest.MonkeyPatch) -
         ("grace_s", "1e300", "setting grace_s: .* 3600"),
         ("drain_wait_s", "1e300", "setting drain_wait_s: .* 3600"),
         ("max_queue_delay_us", str(10**19), "setting max_queue_delay_us: .* 3600000000"),
+        ("front_end", "aio", "setting front_end: .*'auto', 'grpcio' or 'native', got 'aio'"),
         ("log_level", "loud", "setting log_level: .*'debug', 'info', 'warning' or 'error', got 'loud'"),
         ("name", "a/b", "setting name: .*got 'a/b'"),
         ("provider_fallback", "perhaps", "setting provider_fallback"),
@@ -153,6 +157,20 @@ def test_the_link_that_kubernetes_makes_for_a_service_is_no_port(
 ) -> None:
     monkeypatch.setenv("WIDEDEEP_PORT", "tcp://10.0.0.7:8001")
     assert ServeSettings.load({}, toml(tmp_path, "port = 9000")).port == 9000
+
+
+def test_the_cache_lies_where_the_desktops_rule_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert ServeSettings.load({}).cache_dir == str(tmp_path / ".cache" / "widedeep")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert ServeSettings.load({}).cache_dir == str(tmp_path / ".cache" / "widedeep")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert ServeSettings.load({}).cache_dir == str(tmp_path / "xdg" / "widedeep")
+
+
+def test_there_may_be_no_cache() -> None:
+    assert ServeSettings.load(parsed("--cache-dir", "")).cache_dir == ""
 
 
 def test_settings_do_not_change() -> None:

@@ -103,6 +103,29 @@ def test_the_whole_ensemble_can_be_one_onnx_file(whole: Whole) -> None:
     assert whole.result["fused"]["certificate"]["rows"] > 200
 
 
+def test_the_bundle_carries_a_fused_graph_unless_the_file_says_no(whole: Whole, export: Export, tmp_path: Path) -> None:
+    bundle = read_bundle(whole.path)
+    assert bundle.fused is not None
+    assert bundle.fused.members == tuple(member.name for member in bundle.used_members)
+    assert whole.result["notes"] == []
+    export(TREES.replace("[data]", "ensemble.fused = false\n[data]", 1))
+    assert read_bundle(tmp_path / "bundle").fused is None
+
+
+def test_why_there_is_no_fused_graph_is_a_note(export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("widedeep.export.bundled_graph.WORTH_BYTES", 100)
+    (note,) = export(TREES)["notes"]
+    assert note.startswith("the bundle carries no fused graph: the members together take ")
+
+
+def test_a_fused_graph_that_is_demanded_and_cannot_be_had_ends_the_export(
+    refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("widedeep.export.fused_graph.MOST_BYTES", 100)
+    said = refuse(TREES.replace("[data]", "ensemble.fused = true\n[data]", 1))
+    assert "[members]: the members together take 0.00 GiB, and an ONNX file" in said
+
+
 def test_the_same_files_give_the_same_digest(export: Export) -> None:
     assert export(BOTH)["digest"] == export(BOTH)["digest"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from widedeep.export.convert.graph import Graph
+from widedeep.export.convert.graph import Graph, declared
 from widedeep.export.convert.values import Value, side_by_side, total
 from widedeep.serving.contract.tensors import Array, DataType, TensorSpec
 from widedeep.serving.engine.runtime import ort
@@ -19,7 +19,7 @@ def computed(write: Callable[[Value], Value], x: Array, row_shape: tuple[int, ..
     name = graph.input(TensorSpec("x", DataType.of(x), (-1, *x.shape[1:])))
     value = write(Value(graph, name, x.dtype))
     out = TensorSpec("out", DataType.of(np.zeros(0, value.dtype)), (-1, *row_shape))
-    finished = graph.finish_as("test", {graph.add("Identity", value.name): out})
+    finished = graph.finish_as("test", {graph.add("Identity", value.name): declared(out)})
     session = ort.InferenceSession(finished.data, providers=["CPUExecutionProvider"])
     answer = np.asarray(session.run(None, {"x": x})[0])
     assert answer.dtype == value.dtype

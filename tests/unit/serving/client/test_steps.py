@@ -72,7 +72,9 @@ class Script:
                 },
             )
         request: Any = call.request
-        total = codec.decode_inputs(request, self.inputs)[self.inputs[0].name].sum(axis=1, keepdims=True)
+        total = (
+            codec.RequestReader(self.inputs, (), ()).inputs(request)[0][self.inputs[0].name].sum(axis=1, keepdims=True)
+        )
         return answered(total, self.version)
 
     def called(self) -> list[str]:

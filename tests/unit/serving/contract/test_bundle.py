@@ -3,12 +3,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from widedeep.serving.contract.bundle import read_bundle, read_samples, write_bundle
+from small_bundle import make_bundle
+from widedeep.serving.contract.bundle import FORMAT, read_bundle, read_samples, write_bundle
 from widedeep.serving.contract.errors import BundleError
 
 
@@ -16,6 +18,20 @@ from widedeep.serving.contract.errors import BundleError
 def bundle(bundle_path: Path, tmp_path: Path) -> Path:
     """A copy that the test may damage."""
     return Path(shutil.copytree(bundle_path, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def fused_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a fused graph, not to be changed."""
+    path = tmp_path_factory.mktemp("fused") / "animals"
+    make_bundle(path, fused=True)
+    return path
+
+
+@pytest.fixture
+def fused(fused_path: Path, tmp_path: Path) -> Path:
+    """A copy of the bundle with a fused graph that the test may damage."""
+    return Path(shutil.copytree(fused_path, tmp_path / "copy"))
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -192,3 +208,86 @@ def test_nothing_but_a_bundle_is_replaced(bundle: Path, tmp_path: Path, what: st
     with pytest.raises(BundleError, match=rf"{place} (holds other things than a bundle|is a file)"):
         write_bundle(place, read, graphs, read_samples(bundle))
     assert place.read_text() == "mine" if what == "a file" else (place / "model").is_dir()
+
+
+def test_a_fused_graph_reads_back_as_written(fused: Path) -> None:
+    bundle = read_bundle(fused)
+    assert bundle.fused is not None
+    assert (bundle.fused.file, bundle.fused.members) == ("fused.onnx", ("deep", "wide"))
+    assert bundle.fused.inputs == ("image", "tabular")
+    assert bundle.fused.opset == {"": 17}
+    graphs = {member.name: (fused / member.file).read_bytes() for member in bundle.members}
+    one = (fused / "fused.onnx").read_bytes()
+    again = write_bundle(fused, bundle, graphs, read_samples(fused), fused=one)
+    assert (again.digest, again.fused) == (bundle.digest, bundle.fused)
+
+
+def test_a_bundle_of_the_format_before_fused_graphs_is_read(bundle: Path) -> None:
+    assert FORMAT == (1, 1)
+    edit(bundle, lambda data: data.update(format="1.0"))
+    assert "fused" not in json.loads((bundle / "bundle.json").read_text())
+    assert read_bundle(bundle).fused is None
+
+
+def test_a_changed_fused_graph_is_refused_by_name(fused: Path) -> None:
+    with (fused / "fused.onnx").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(BundleError, match=r"fused\.onnx has changed: expected SHA-256"):
+        read_bundle(fused)
+
+
+def test_a_missing_fused_graph_is_refused_by_name(fused: Path) -> None:
+    (fused / "fused.onnx").unlink()
+    with pytest.raises(BundleError, match=r"fused\.onnx is missing"):
+        read_bundle(fused)
+
+
+def test_a_fused_graph_that_is_not_listed_is_refused_by_name(fused: Path) -> None:
+    edit(fused, lambda data: data.pop("fused"))
+    with pytest.raises(BundleError, match=r"fused\.onnx is not listed"):
+        read_bundle(fused)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda d: d["fused"].update(members=["wide", "deep"]),
+            r"fused graph of \['wide', 'deep'\]; ",
+        ),
+        (
+            lambda d: d["fused"].update(members=["deep"]),
+            r"graph of \['deep'\]; the combiner uses \['deep', 'wide'\]",
+        ),
+        (lambda d: d["combiner"].update(weights=[0.0, 1.0]), r"the combiner uses \['wide'\]"),
+        (lambda d: d["combiner"].update(weights=[0.0, 0.0]), "whose combiner uses no member"),
+        (lambda d: d["fused"].update(inputs=["image"]), r"inputs \['image'\]; its members take \['image', 'tabular'\]"),
+        (lambda d: d["fused"].update(inputs=["image", "sound"]), r"takes inputs \['image', 'sound'\]"),
+        (lambda d: d["fused"].update(file="members/deep.onnx"), "expected its file at fused.onnx"),
+        (lambda d: d["fused"]["certificate"].update(sizes=[1.0]), "fused graph: its certificate states 1 sizes for 3"),
+        (lambda d: d["fused"].pop("opset"), "KeyError: 'opset'"),
+        (lambda d: d.update(fused={}), "KeyError: 'members'"),
+    ],
+)
+def test_a_fused_graph_of_another_ensemble_is_refused(fused: Path, change: Any, message: str) -> None:
+    edit(fused, change)
+    with pytest.raises(BundleError, match=message):
+        read_bundle(fused)
+
+
+def test_a_fused_graph_is_written_with_its_description_or_not_at_all(fused: Path, tmp_path: Path) -> None:
+    bundle, samples = read_bundle(fused), read_samples(fused)
+    graphs = {member.name: (fused / member.file).read_bytes() for member in bundle.members}
+    with pytest.raises(BundleError, match=r"fused\.onnx is missing"):
+        write_bundle(tmp_path / "new", bundle, graphs, samples)
+    with pytest.raises(BundleError, match=r"fused\.onnx is not listed"):
+        write_bundle(tmp_path / "new", replace(bundle, fused=None), graphs, samples, fused=b"graph")
+    assert not (tmp_path / "new").exists()
+
+
+def test_evidence_may_have_the_name_of_the_fused_graph(fused: Path) -> None:
+    bundle = read_bundle(fused)
+    graphs = {member.name: (fused / member.file).read_bytes() for member in bundle.members}
+    one = (fused / "fused.onnx").read_bytes()
+    written = write_bundle(fused, bundle, graphs, read_samples(fused), {"fused.onnx": b"note"}, fused=one)
+    assert written.evidence["fused.onnx"] != (written.fused and written.fused.sha256)

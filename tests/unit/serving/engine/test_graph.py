@@ -65,6 +65,14 @@ def test_tensor_data_in_the_file_itself_passes(place: Place, tmp_path: Path) -> 
     check_self_contained(tmp_path / "m.onnx")
 
 
+def test_the_size_of_the_initializers_is_told_that_of_constants_is_not(tmp_path: Path) -> None:
+    large = numpy_helper.from_array(np.ones(1000, np.float32), "weights")
+    (tmp_path / "m.onnx").write_bytes(in_initializer(large).SerializeToString())
+    assert 4000 <= check_self_contained(tmp_path / "m.onnx") < 4100
+    (tmp_path / "m.onnx").write_bytes(in_constant(large).SerializeToString())
+    assert check_self_contained(tmp_path / "m.onnx") == 0
+
+
 def test_a_location_flag_alone_is_refused(tmp_path: Path) -> None:
     tensor = inside()
     tensor.data_location = TensorProto.EXTERNAL

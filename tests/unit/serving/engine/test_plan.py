@@ -16,7 +16,7 @@ plans = st.builds(
 def test_every_member_sees_every_row_exactly_once(chosen: list[Plan], n_rows: int, n_cores: int) -> None:
     runs, n_threads = schedule(dict(enumerate(chosen)), n_rows, n_cores)
     for member in range(len(chosen)):
-        covered = sorted((run.start, run.stop) for run in runs if run.member == member)
+        covered = sorted((run.start, run.stop) for run in runs if run.graph == member)
         assert covered[0][0] == 0
         assert covered[-1][1] == n_rows
         assert all(left[1] == right[0] for left, right in itertools.pairwise(covered))
@@ -26,7 +26,7 @@ def test_every_member_sees_every_row_exactly_once(chosen: list[Plan], n_rows: in
 @given(st.lists(plans, min_size=1, max_size=5), st.integers(1, 500))
 def test_no_run_is_longer_than_its_plan_allows(chosen: list[Plan], n_rows: int) -> None:
     for run in schedule(dict(enumerate(chosen)), n_rows, 4)[0]:
-        limit = chosen[run.member].chunk_rows
+        limit = chosen[run.graph].chunk_rows
         assert limit is None or run.stop - run.start <= limit
 
 
@@ -42,7 +42,7 @@ def test_a_heavy_member_is_spread_over_the_cores_and_starts_first() -> None:
     trees = Plan(chunk_rows=256, call_s=1e-5, row_s=1e-6)
     runs, n_threads = schedule({0: trees, 1: net}, 8, 4)
     assert n_threads == 4
-    assert [run.member for run in runs] == [1, 1, 1, 1, 0]
+    assert [run.graph for run in runs] == [1, 1, 1, 1, 0]
 
 
 def test_an_accelerator_gets_the_whole_batch() -> None:

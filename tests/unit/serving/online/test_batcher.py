@@ -2,17 +2,19 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
 from typing import Any, cast
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from widedeep.serving.contract.errors import DeadlineExceeded, ExecutionError, NotReady, Overloaded
-from widedeep.serving.online.batcher import Batcher, Request
+from widedeep.serving.contract.errors import Cancelled, DeadlineExceeded, ExecutionError, NotReady, Overloaded
+from widedeep.serving.engine.pool import Pool
+from widedeep.serving.online.batcher import Batcher
 from widedeep.serving.online.policy import BatchPolicy
+from widedeep.serving.online.request import Request
 from widedeep.serving.online.statistics import Statistics
+from widedeep.serving.online.tally import Tally
 
 WAIT_S = 20.0
 
@@ -23,9 +25,22 @@ class Doubler:
     def __init__(self) -> None:
         self.batches: list[list[float]] = []
         self.names: list[list[str]] = []
+        self.first_rows: list[int] = []
         self.entered = threading.Event()
         self.released = threading.Event()
         self.released.set()
+
+    efficient_rows = 1 << 30
+
+    def seconds(self, n_rows: int) -> float:
+        return 1e-6 * n_rows
+
+    def start(self, inputs: Any, n_rows: int, outputs: Any, done: Any, observe: Any, *, first_row: int) -> None:
+        self.first_rows.append(first_row)
+        try:
+            done(self.execute(inputs, n_rows, outputs, observe))
+        except Exception as error:
+            done(error)
 
     def execute(self, inputs: Any, n_rows: int, outputs: Any, observe: Any) -> Any:
         x = inputs["x"]
@@ -49,10 +64,10 @@ class Bench:
         self.now = 100.0
         self.doubler = Doubler()
         self.statistics = Statistics(1)
+        self.pool = Pool(1)
         self.batcher = Batcher(
-            cast("Any", self.doubler), BatchPolicy(**policy), self.statistics, clock=lambda: self.now
+            cast("Any", self.doubler), self.pool, BatchPolicy(**policy), self.statistics, clock=lambda: self.now
         )
-        self.batcher.start()
 
     def submit(
         self, *values: float, outputs: tuple[str, ...] = ("double",), deadline_s: float | None = None
@@ -73,9 +88,14 @@ class Bench:
     def release(self) -> None:
         self.doubler.released.set()
 
+    def close(self) -> None:
+        self.release()
+        self.batcher.close()
+        self.pool.close()
+
 
 def answer(request: Request, output: str = "double") -> list[float]:
-    values: list[float] = request.future.result(WAIT_S)[output][:, 0].tolist()
+    values: list[float] = request.result(WAIT_S)[output][:, 0].tolist()
     return values
 
 
@@ -89,8 +109,7 @@ def bench() -> Iterator[Callable[..., Bench]]:
 
     yield make
     for one in made:
-        one.release()
-        one.batcher.close()
+        one.close()
 
 
 def test_a_request_at_an_idle_batcher_is_executed_alone(bench: Callable[..., Bench]) -> None:
@@ -111,8 +130,8 @@ def test_every_request_gets_the_outputs_that_it_asked_for_and_no_others(bench: C
     b.hold()
     one, both = b.submit(1), b.submit(2, outputs=("negative", "double"))
     b.release()
-    assert list(one.future.result(WAIT_S)) == ["double"]
-    assert list(both.future.result(WAIT_S)) == ["negative", "double"]
+    assert list(one.result(WAIT_S)) == ["double"]
+    assert list(both.result(WAIT_S)) == ["negative", "double"]
     assert b.doubler.names[1] == ["double", "negative"]
 
 
@@ -126,16 +145,19 @@ def test_no_batch_is_larger_than_allowed_and_no_request_that_fits_is_cut(bench: 
     assert b.doubler.batches == [[0], [1, 2, 3], [4, 5, 6, 7], [8]]
 
 
-def test_a_long_request_is_split_and_comes_back_whole(bench: Callable[..., Bench]) -> None:
+def test_a_long_request_is_split_behind_those_that_came_meanwhile_and_comes_back_whole(
+    bench: Callable[..., Bench],
+) -> None:
     b = bench(max_batch_rows=4)
     b.hold()
     requests = [b.submit(1, 2, 3), b.submit(*range(10, 20)), b.submit(4)]
     b.release()
     assert answer(requests[1]) == [2.0 * value for value in range(10, 20)]
     assert answer(requests[2]) == [8]
-    assert b.doubler.batches == [[0], [1, 2, 3, 10], [11, 12, 13, 14], [15, 16, 17, 18], [19, 4]]
+    assert b.doubler.batches == [[0], [1, 2, 3, 10], [4, 11, 12, 13], [14, 15, 16, 17], [18, 19]]
 
 
+@settings(deadline=None)  # threads of a busy machine
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 16))
 def test_whatever_the_sizes_rows_come_back_to_their_owner(sizes: list[int], max_batch_rows: int) -> None:
     b = Bench(max_batch_rows=max_batch_rows)
@@ -147,8 +169,7 @@ def test_whatever_the_sizes_rows_come_back_to_their_owner(sizes: list[int], max_
             assert answer(request) == [2.0 * (1000 * i + row) for row in range(size)]
         assert max(map(len, b.doubler.batches)) <= max_batch_rows
     finally:
-        b.release()
-        b.batcher.close()
+        b.close()
 
 
 def test_a_deadline_that_passes_while_a_request_waits_is_told_and_nothing_executed(bench: Callable[..., Bench]) -> None:
@@ -185,7 +206,7 @@ def test_a_cancelled_request_is_not_executed_and_makes_room(bench: Callable[...,
     b = bench(max_queue_rows=4)
     b.hold()
     gone, kept = b.submit(1, 2, 3), b.submit(4)
-    assert gone.future.cancel()
+    assert gone.cancel()
     b.release()
     assert answer(kept) == [8]
     assert b.doubler.batches == [[0], [4]]
@@ -200,19 +221,19 @@ def test_cancelling_a_long_request_halfway_drops_the_rows_that_are_left(bench: C
     b.doubler.entered.clear()
     long = b.submit(*range(10))
     assert b.doubler.entered.wait(WAIT_S)
-    assert long.future.cancel()
+    assert long.cancel()
     after = b.submit(99)
     b.release()
     assert answer(after) == [198]
     assert b.doubler.batches == [[0, 1], [99]]
-    with pytest.raises(CancelledError):
+    with pytest.raises(Cancelled):
         answer(long)
 
 
 def test_a_request_cancelled_while_its_rows_are_executed_disturbs_nobody(bench: Callable[..., Bench]) -> None:
     b = bench()
     held = b.hold()
-    assert held.future.cancel()
+    assert held.cancel()
     waiting = b.submit(1)
     b.release()
     assert answer(waiting) == [2]
@@ -254,7 +275,7 @@ def test_a_long_request_that_fails_is_dropped_with_the_rows_that_are_left(bench:
     with pytest.raises(ExecutionError):
         answer(bad)
     assert answer(good) == [14]
-    assert b.doubler.batches == [[0], [1, 2], [-3, 4], [7]]
+    assert b.doubler.batches == [[0], [1, 2], [7, -3], [7], [-3]]
     b.hold()
     b.submit(*range(8))
 
@@ -270,7 +291,7 @@ def test_closing_answers_what_waits_without_delay_and_refuses_what_comes_after(b
     b = bench(max_batch_rows=8, max_delay_s=3600)
     waiting = [b.submit(1), b.submit(2)]
     b.batcher.close()
-    assert [request.future.done() for request in waiting] == [True, True]
+    assert [request.is_ended for request in waiting] == [True, True]
     assert [answer(request) for request in waiting] == [[2], [4]]
     with pytest.raises(NotReady):
         b.submit(3)
@@ -293,3 +314,52 @@ def test_the_time_in_the_queue_is_counted_from_arrival(bench: Callable[..., Benc
     b.release()
     answer(waiting)
     assert b.statistics.total().queue.ns == 2_000_000_000
+
+
+def test_a_request_with_a_near_deadline_goes_before_those_that_have_time(bench: Callable[..., Bench]) -> None:
+    b = bench(max_batch_rows=1)
+    b.hold()
+    requests = [b.submit(1), b.submit(2, deadline_s=b.now + 60), b.submit(3, deadline_s=b.now + 0.5)]
+    b.release()
+    for request in requests:
+        answer(request)
+    assert b.doubler.batches == [[0], [3], [1], [2]]
+
+
+def test_rows_of_a_long_request_are_numbered_as_its_sender_does(bench: Callable[..., Bench]) -> None:
+    b = bench(max_batch_rows=2)
+    answer(b.submit(1, 2, 3, 4, 5))
+    assert b.doubler.first_rows == [0, 2, 4]
+
+
+def test_a_batch_ends_where_larger_ones_gain_nothing(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.doubler.efficient_rows = 2
+    b.hold()
+    requests = [b.submit(float(value)) for value in range(1, 6)]
+    whole = b.submit(10, 11, 12)
+    b.release()
+    for request in (*requests, whole):
+        answer(request)
+    assert b.doubler.batches == [[0], [1, 2], [3, 4], [5], [10, 11, 12]]
+
+
+class SevenElsewhere(Tally):
+    """The count of a process beside which others have seven rows waiting."""
+
+    def elsewhere(self) -> int:
+        return 7
+
+
+def test_rows_that_wait_in_other_processes_count_towards_the_limit() -> None:
+    doubler, pool = Doubler(), Pool(1)
+    batcher = Batcher(
+        cast("Any", doubler), pool, BatchPolicy(max_queue_rows=8), Statistics(1), waiting=SevenElsewhere()
+    )
+    fits = Request(inputs={"x": np.ones((1, 1))}, n_rows=1, outputs=("double",))
+    batcher.submit(fits)
+    assert answer(fits) == [2]
+    with pytest.raises(Overloaded, match="7 rows wait, 2 more would exceed 8"):
+        batcher.submit(Request(inputs={"x": np.ones((2, 1))}, n_rows=2, outputs=("double",)))
+    batcher.close()
+    pool.close()

@@ -1,7 +1,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from widedeep.serving.online.policy import BatchPolicy
+from widedeep.serving.engine.plan import HAND_OFF_S
+from widedeep.serving.online.policy import BatchPolicy, urgency_s
 
 POLICY = BatchPolicy(max_batch_rows=8, max_queue_rows=20, max_delay_s=0.5)
 
@@ -29,20 +30,47 @@ def test_nothing_waits_without_a_delay() -> None:
 
 
 def test_a_request_that_fits_a_batch_waits_for_room_rather_than_being_cut() -> None:
-    assert POLICY.rows_to_take(n_rows=8, taken=0, room=7) == 0
+    assert POLICY.rows_to_take(n_rows=8, taken=0, room=8, batch_rows=1) == 0
 
 
 def test_a_longer_request_fills_the_room_that_is_left() -> None:
-    assert POLICY.rows_to_take(n_rows=9, taken=0, room=3) == 3
-    assert POLICY.rows_to_take(n_rows=9, taken=3, room=8) == 6
+    assert POLICY.rows_to_take(n_rows=9, taken=0, room=8, batch_rows=5) == 3
+    assert POLICY.rows_to_take(n_rows=9, taken=3, room=8, batch_rows=0) == 6
 
 
-@given(st.integers(1, 10_000), st.integers(1, 300))
-def test_every_request_gets_through_in_batches_of_legal_size(n_rows: int, max_batch_rows: int) -> None:
+def test_the_first_request_of_a_batch_goes_in_whole_though_smaller_batches_would_do() -> None:
+    assert POLICY.rows_to_take(n_rows=8, taken=0, room=2, batch_rows=0) == 8
+
+
+@given(st.integers(1, 10_000), st.integers(1, 300), st.integers(1, 300))
+def test_every_request_gets_through_in_batches_of_legal_size(n_rows: int, max_batch_rows: int, room: int) -> None:
     policy = BatchPolicy(max_batch_rows=max_batch_rows)
     taken = 0
     while taken < n_rows:
-        step = policy.rows_to_take(n_rows, taken, room=max_batch_rows)
+        step = policy.rows_to_take(n_rows, taken, room=min(room, max_batch_rows), batch_rows=0)
         assert 0 < step <= max_batch_rows
         taken += step
     assert taken == n_rows
+
+
+def test_a_batch_is_no_larger_than_what_pays_or_than_its_workers_part() -> None:
+    policy = BatchPolicy(max_batch_rows=64)
+    assert policy.room(100, n_workers=1, efficient_rows=4) == 4
+    assert policy.room(100, n_workers=1, efficient_rows=1000) == 64
+    assert policy.room(6, n_workers=2, efficient_rows=1000) == 3
+
+
+def test_a_delay_asks_for_batches_as_large_as_allowed() -> None:
+    assert POLICY.room(100, n_workers=1, efficient_rows=2) == 8
+
+
+def test_one_worker_is_always_on_its_way_and_more_only_to_idle_cores_with_work_for_long() -> None:
+    assert POLICY.wants_worker(coming=0, n_idle=0, waiting_s=0.0)
+    assert not POLICY.wants_worker(coming=1, n_idle=1, waiting_s=1.0)
+    assert POLICY.wants_worker(coming=1, n_idle=2, waiting_s=2 * HAND_OFF_S)
+    assert not POLICY.wants_worker(coming=1, n_idle=2, waiting_s=HAND_OFF_S / 2)
+
+
+def test_requests_are_ordered_by_deadline_where_it_is_near_else_by_arrival() -> None:
+    assert urgency_s(100.0, None) == urgency_s(100.0, 1e9)
+    assert urgency_s(100.0, 100.2) < urgency_s(99.5, None) < urgency_s(100.0, None)

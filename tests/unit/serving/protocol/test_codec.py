@@ -11,9 +11,8 @@ from widedeep.serving.protocol import messages as m
 from widedeep.serving.protocol.calls import decode_response, encode_request
 from widedeep.serving.protocol.codec import (
     Requested,
-    decode_inputs,
+    RequestReader,
     encode_outputs,
-    requested_outputs,
     timeout_s,
 )
 
@@ -23,6 +22,7 @@ SPECS = (
 )
 OUTPUTS = (TensorSpec("probabilities", DataType.FP32, (-1, 3)), TensorSpec("label", DataType.BYTES, (-1, 1)))
 SCORES = TensorSpec("scores/deep", DataType.FP32, (-1, 3))
+READER = RequestReader(SPECS, (*OUTPUTS, SCORES), OUTPUTS)
 
 
 def request(**inputs: Array) -> m.ModelInferRequest:
@@ -47,13 +47,13 @@ def test_raw_inputs_become_arrays_in_any_order() -> None:
         inputs=reversed(message.inputs), raw_input_contents=reversed(message.raw_input_contents)
     )
     for each in (message, reversed_message):
-        arrays = decode_inputs(each, SPECS)
+        arrays = READER.inputs(each)[0]
         np.testing.assert_array_equal(arrays["age"], np.ones((2, 2), np.float32))
         assert arrays["city"].tolist() == [["Bern"], ["Köln"]]
 
 
 def test_typed_inputs_become_arrays() -> None:
-    arrays = decode_inputs(typed(), SPECS)
+    arrays = READER.inputs(typed())[0]
     assert arrays["age"].tolist() == [[0.5, 2.0]]
     assert arrays["city"].tolist() == [["Bern"]]
 
@@ -61,7 +61,7 @@ def test_typed_inputs_become_arrays() -> None:
 def test_empty_typed_contents_beside_raw_ones_do_no_harm() -> None:
     message = request()
     message.inputs[0].contents.SetInParent()
-    assert decode_inputs(message, SPECS).keys() == {"age", "city"}
+    assert READER.inputs(message)[0].keys() == {"age", "city"}
 
 
 def changed(change: Callable[[m.ModelInferRequest], Any]) -> m.ModelInferRequest:
@@ -123,21 +123,21 @@ def test_inputs_that_do_not_fit_are_refused_by_name(
     change: Callable[[m.ModelInferRequest], Any], error: type[WidedeepError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        decode_inputs(changed(change), SPECS)
+        READER.inputs(changed(change))
 
 
 def test_inputs_of_different_rows_are_refused() -> None:
     with pytest.raises(InvalidInput, match="input 'city' has 1 rows, but input 'age' has 2"):
-        decode_inputs(request(city=np.array([["Bern"]], object)), SPECS)
+        READER.inputs(request(city=np.array([["Bern"]], object)))
 
 
 def test_nan_is_refused_where_the_bundle_forbids_it() -> None:
     with pytest.raises(InvalidInput, match="input 'age': NaN in row 1"):
-        decode_inputs(request(age=np.array([[0, 0], [np.nan, 0]], np.float32)), SPECS)
+        READER.inputs(request(age=np.array([[0, 0], [np.nan, 0]], np.float32)))
 
 
 def test_no_named_output_means_the_defaults() -> None:
-    assert requested_outputs(m.ModelInferRequest(), (*OUTPUTS, SCORES), OUTPUTS) == [
+    assert list(READER.requested(m.ModelInferRequest())) == [
         Requested("probabilities"),
         Requested("label"),
     ]
@@ -147,7 +147,7 @@ def test_named_outputs_are_answered_in_their_order_as_classes_where_that_is_aske
     message = m.ModelInferRequest()
     message.outputs.add(name="scores/deep").parameters["classification"].int64_param = 2
     message.outputs.add(name="label").parameters["binary_data"].bool_param = True
-    assert requested_outputs(message, (*OUTPUTS, SCORES), OUTPUTS) == [Requested("scores/deep", 2), Requested("label")]
+    assert READER.requested(message) == [Requested("scores/deep", 2), Requested("label")]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_outputs_that_cannot_be_answered_are_refused_by_name(
     if parameter is not None:
         output.parameters[key].CopyFrom(parameter)
     with pytest.raises(error, match=message):
-        requested_outputs(asked, (*OUTPUTS, SCORES), OUTPUTS)
+        READER.requested(asked)
 
 
 @pytest.mark.parametrize(

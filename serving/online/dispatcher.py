@@ -1,0 +1,226 @@
+"""From events to the servicer and back: one thread takes all ModelInfer calls of the native front end.
+
+    call      -> admitted, in the order of their arrival -> parsed -> queued -> answered by the thread that ends it
+    cancelled -> its rows are dropped      (its caller went away or its deadline passed; the library has ended the call)
+
+The thread waits for nothing but events, so no call waits for another's answer, and every refusal is immediate. Batches
+too short to be worth waking a worker for it executes itself, once all calls at hand are queued. More such threads do
+not help: they share the interpreter lock (measured: 28 us a call with one or two).
+"""
+
+import heapq
+import math
+import threading
+import time
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from ..contract.errors import DeadlineExceeded, NotReady, Overloaded
+from ..engine.plan import HAND_OFF_S
+from ..engine.pool import Pool
+from ..protocol import messages as m
+from ..protocol.codec import FOREVER_S
+from .servicer import Pending
+from .streams import Infer
+from .tally import SharedCount
+from .transport import parsed, status_and_message
+
+if TYPE_CHECKING:
+    from pygrpc_native import NativeGrpcFront
+
+_ALL = 1 << 16
+"""Events taken at once at most: all that there are, so that what is too much is refused at once."""
+_BATCH = 64
+"""Calls begun before the next look at events."""
+_CALL = 0
+"""Kind of the event of a new call; the only other kind is its cancellation."""
+_SLACK = 64
+"""Timeouts kept at least before those of calls that have been answered are thrown out."""
+
+
+class Dispatcher:
+    """Answers the calls that a front end takes. Owner: the native front end.
+
+    Order of calls: `run` once, on a thread of its own, until the front end is closed; beside it `hold`, `release` and
+    `cancel`, once each.
+    """
+
+    def __init__(
+        self,
+        front: "NativeGrpcFront",
+        infer: Infer,
+        pool: Pool,
+        *,
+        max_calls: int,
+        max_message_bytes: int,
+        count: SharedCount | None = None,
+    ) -> None:
+        """Store the parts.
+
+        Args:
+            front: gives the calls, with their details, and takes the answers.
+            infer: queues one request.
+            pool: what executes batches.
+            max_calls: calls under way at once; those above it are refused.
+            max_message_bytes: size of one message at most, either way.
+            count: of the calls under way, where several processes share the limit.
+        """
+        self._count = count
+        self._front = front
+        self._infer = infer
+        self._pool = pool
+        self._max_calls = max_calls
+        self._max_message_bytes = max_message_bytes
+        self._waiting: dict[int, tuple[bytes, float | None]] = {}
+        self._open: dict[int, Pending] = {}
+        self._timeouts: list[tuple[float, int]] = []
+        self._draining = False
+        self._holding = False
+        self._held: set[int] = set()
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        """Take calls until the front end is closed."""
+        while (events := self._front.recv_batch_details(_ALL, self._wait_ms())) is not None:
+            now_s = time.monotonic()
+            for kind, call_id, _, data, _, details in events:
+                if kind == _CALL and data is not None:
+                    left_s = details[2] if details else None
+                    self._admit(call_id, data, None if left_s is None or left_s > FOREVER_S else now_s + left_s)
+                else:
+                    self._drop(call_id)
+            with self._pool.collect(HAND_OFF_S):
+                for call_id in list(islice(self._waiting, _BATCH)):
+                    self._begin(call_id, *self._waiting.pop(call_id))
+            if self._timeouts:
+                self._expire()
+            self._share()
+
+    def hold(self) -> None:
+        """Let new calls wait from now on, without looking at them."""
+        self._holding = self._draining = True
+
+    def release(self) -> None:
+        """Refuse those that wait, and all that are still to come."""
+        with self._lock:
+            self._draining, self._holding = True, False
+            held, self._held = self._held, set()
+        for call_id in held:
+            self._turn_back(call_id)
+
+    def cancel(self) -> None:
+        """Drop the rows of all calls that are not answered."""
+        for pending in list(self._open.values()):
+            pending.cancel()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether all calls accepted have been given their answer."""
+        return not self._waiting and not self._open
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether, but for calls that are held, none is under way: taken by nobody, waiting, or not quite sent."""
+        return self.is_answered and self.under_way <= len(self._held)
+
+    @property
+    def under_way(self) -> int:
+        """Calls that have come in and are not ended, be they taken yet or not."""
+        methods = (self._front.metrics() or {"methods": {}})["methods"].values()
+        return sum(
+            method["started"] - sum(status["count"] for status in method["status"].values()) for method in methods
+        )
+
+    def _admit(self, call_id: int, data: bytes, deadline_s: float | None) -> None:
+        """Let a call wait for its turn, hold it back, or refuse it."""
+        if self._draining:
+            self._turn_back(call_id)
+        elif len(self._waiting) + len(self._open) + self._elsewhere() >= self._max_calls:
+            self._fail(call_id, Overloaded(f"{self._max_calls} calls are under way, the most this server allows"))
+        elif len(data) > self._max_message_bytes:
+            self._fail(call_id, _too_large("Received", len(data), self._max_message_bytes))
+        else:
+            self._waiting[call_id] = (data, deadline_s)
+            self._share()
+
+    def _begin(self, call_id: int, data: bytes, deadline_s: float | None) -> None:
+        """Queue the rows of a call, or refuse it."""
+        try:
+            request = parsed(m.ModelInferRequest, data)
+            pending = self._infer(request, None if deadline_s is None else deadline_s - time.monotonic())
+        except Exception as error:
+            self._fail(call_id, error)
+            return
+        self._open[call_id] = pending
+        if pending.deadline_s is not None and (deadline_s is None or pending.deadline_s < deadline_s):
+            # The request sets a time of its own, of which the library does not know.
+            heapq.heappush(self._timeouts, (pending.deadline_s, call_id))
+        pending.on_done(partial(self._answer, call_id, pending))
+
+    def _answer(self, call_id: int, pending: Pending) -> None:
+        """Send the answer of a request that has ended; nobody hears it if the call has ended before."""
+        try:
+            data = pending.response().SerializeToString()
+            if len(data) > self._max_message_bytes:
+                raise _too_large("Sent", len(data), self._max_message_bytes)
+            self._front.respond(call_id, data)
+        except Exception as error:
+            self._fail(call_id, error)
+        finally:
+            self._open.pop(call_id, None)
+            self._share()
+
+    def _elsewhere(self) -> int:
+        """Return how many calls are under way in other processes that share the limit."""
+        return 0 if self._count is None else self._count.elsewhere()
+
+    def _share(self) -> None:
+        """Tell those processes how many are under way here."""
+        if self._count is not None:
+            with self._lock:  # so that the last to tell tells the last
+                self._count.own = len(self._waiting) + len(self._open)
+
+    def _fail(self, call_id: int, error: Exception) -> None:
+        code, message = status_and_message(error)
+        self._front.fail(call_id, code.value[0], message)
+
+    def _drop(self, call_id: int) -> None:
+        """Let go of a call that has ended without its answer."""
+        if pending := self._open.get(call_id):
+            pending.cancel()
+        elif self._waiting.pop(call_id, None) is None and self._draining:
+            with self._lock:
+                self._held.discard(call_id)
+
+    def _turn_back(self, call_id: int) -> None:
+        with self._lock:
+            if self._holding:
+                self._held.add(call_id)
+                return
+        self._fail(call_id, NotReady("the server is draining"))
+
+    def _expire(self) -> None:
+        """Answer the calls whose request's own time is over."""
+        now_s = time.monotonic()
+        while self._timeouts and self._timeouts[0][0] <= now_s:
+            call_id = heapq.heappop(self._timeouts)[1]
+            if pending := self._open.get(call_id):
+                self._fail(call_id, DeadlineExceeded("the deadline passed before the rows were executed"))
+                pending.cancel()
+        if len(self._timeouts) > _SLACK + 2 * len(self._open):
+            self._timeouts = [timeout for timeout in self._timeouts if timeout[1] in self._open]
+            heapq.heapify(self._timeouts)
+
+    def _wait_ms(self) -> int | None:
+        """Return how long to wait for events: until the next timeout, if there is one; not while calls wait."""
+        if self._waiting:
+            return 0
+        if not self._timeouts:
+            return None
+        return max(0, math.ceil(1000 * min(self._timeouts[0][0] - time.monotonic(), FOREVER_S)))
+
+
+def _too_large(what: str, n_bytes: int, limit: int) -> Overloaded:
+    """Return an error in the words of grpcio, since callers look for them."""
+    return Overloaded(f"SERVER: {what} message larger than max ({n_bytes} vs. {limit})")
