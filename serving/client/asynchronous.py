@@ -3,7 +3,8 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from itertools import cycle
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -11,7 +12,15 @@ import grpc
 
 from ..protocol.service import Method
 from .backoff import DEFAULT, Backoff
-from .channel import DEFAULT_TIMEOUT_S, MAX_MESSAGE_BYTES, MAX_ROWS, Options, as_error, channel_options
+from .channel import (
+    DEFAULT_TIMEOUT_S,
+    MAX_MESSAGE_BYTES,
+    MAX_ROWS,
+    Options,
+    as_error,
+    channel_options,
+    check_connections,
+)
 from .model import ModelInfo
 from .prediction import Prediction
 from .steps import Conversation, Limits, Steps, Wait
@@ -30,6 +39,7 @@ class AsyncClient:
         model: str,
         version: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        connections: int = 1,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Sequence[tuple[str, str]] = (),
         options: Options = (),
@@ -40,7 +50,7 @@ class AsyncClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: random.Random | None = None,
     ) -> None:
-        """Store the settings, which are those of `Client`; the channel belongs to the loop of the first call."""
+        """Store the settings, which are those of `Client`; the channels belong to the loop of the first call."""
         self._conversation = Conversation(
             model,
             version,
@@ -50,13 +60,14 @@ class AsyncClient:
             random=(rng or random.Random()).random,  # noqa: S311 - jitter, no secret
         )
         self._target = target
+        self._connections = check_connections(connections)
         self._credentials = credentials
         self._options = channel_options(max_message_bytes, options)
         self._timeout_s = timeout_s
         self._metadata = tuple(metadata)
         self._sleep = sleep
-        self._channel: grpc.aio.Channel | None = None
-        self._calls: dict[str, Callable[..., Any]] = {}
+        self._channels: list[grpc.aio.Channel] = []
+        self._calls: dict[str, Iterator[Callable[..., Any]]] = {}
 
     async def predict(
         self,
@@ -78,9 +89,9 @@ class AsyncClient:
         return await self._run(self._conversation.is_ready(timeout_s))
 
     async def close(self) -> None:
-        """Close the channel; calls under way fail."""
-        if self._channel is not None:
-            await self._channel.close()
+        """Close the channels; calls under way fail."""
+        for channel in self._channels:
+            await channel.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -114,14 +125,19 @@ class AsyncClient:
             return end.value  # type: ignore[no-any-return]  # steps end with a T
 
     def _call(self, method: Method) -> Callable[..., Any]:
-        if self._channel is None:
-            self._channel = (
+        """Return what calls a method on the connection whose turn it is."""
+        if not self._channels:
+            self._channels = [
                 grpc.aio.insecure_channel(self._target, self._options)
                 if self._credentials is None
                 else grpc.aio.secure_channel(self._target, self._credentials, self._options)
-            )
+                for _ in range(self._connections)
+            ]
         if method.name not in self._calls:
-            self._calls[method.name] = self._channel.unary_unary(
-                method.path, method.request.SerializeToString, method.response.FromString
+            self._calls[method.name] = cycle(
+                [
+                    channel.unary_unary(method.path, method.request.SerializeToString, method.response.FromString)
+                    for channel in self._channels
+                ]
             )
-        return self._calls[method.name]
+        return next(self._calls[method.name])

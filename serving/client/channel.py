@@ -5,7 +5,7 @@ from typing import Any
 
 import grpc
 
-from ..contract.errors import WidedeepError
+from ..contract.errors import InvalidInput, WidedeepError
 from ..protocol.statuses import error_of
 
 MAX_MESSAGE_BYTES = 64 << 20
@@ -15,8 +15,19 @@ MAX_ROWS = 8192
 Options = Sequence[tuple[str, Any]]
 
 
+def check_connections(connections: int) -> int:
+    """Return the number of connections that a client was given.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if connections < 1:
+        raise InvalidInput(f"expected at least one connection, got {connections}")
+    return connections
+
+
 def channel_options(max_message_bytes: int, extra: Options) -> list[tuple[str, Any]]:
-    """Return the options of a channel; extra ones come last and win.
+    """Return the options of a channel that has a connection of its own; extra ones come last and win.
 
     A lost connection is tried again within 0.1 to 2 s instead of gRPC's 1 to 120 s: until then every call of ours that
     could be tried again would fail unsent.
@@ -26,6 +37,8 @@ def channel_options(max_message_bytes: int, extra: Options) -> list[tuple[str, A
         "grpc.max_receive_message_length": max_message_bytes,
         "grpc.initial_reconnect_backoff_ms": 100,
         "grpc.max_reconnect_backoff_ms": 2000,
+        # Channels of one process with equal options would share a connection.
+        "grpc.use_local_subchannel_pool": 1,
     }
     return list((options | dict(extra)).items())
 

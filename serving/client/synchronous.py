@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import cycle
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -10,7 +11,15 @@ import grpc
 
 from ..protocol.service import Method
 from .backoff import DEFAULT, Backoff
-from .channel import DEFAULT_TIMEOUT_S, MAX_MESSAGE_BYTES, MAX_ROWS, Options, as_error, channel_options
+from .channel import (
+    DEFAULT_TIMEOUT_S,
+    MAX_MESSAGE_BYTES,
+    MAX_ROWS,
+    Options,
+    as_error,
+    channel_options,
+    check_connections,
+)
 from .model import ModelInfo
 from .prediction import Prediction
 from .steps import Conversation, Limits, Steps, Wait
@@ -29,6 +38,7 @@ class Client:
         model: str,
         version: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        connections: int = 1,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Sequence[tuple[str, str]] = (),
         options: Options = (),
@@ -39,7 +49,7 @@ class Client:
         sleep: Callable[[float], None] = time.sleep,
         rng: random.Random | None = None,
     ) -> None:
-        """Prepare the channel; it connects with the first call.
+        """Prepare the channels; each connects with its first call.
 
         Args:
             target: `host:port`, or any other name that gRPC resolves.
@@ -47,7 +57,9 @@ class Client:
             version: the served version; "" means the newest.
             timeout_s: seconds that a call may take where it names no other limit, waits and all; `math.inf` for no
                 limit.
-            credentials: of TLS; without them the channel is not encrypted.
+            connections: how many calls take turns on. A connection reaches one worker of a server, by chance, so one
+                client makes use of several workers with several times as many connections.
+            credentials: of TLS; without them the channels are not encrypted.
             metadata: sent along with every call, for example an `authorization` header.
             options: further gRPC channel options.
             max_message_bytes: size of one message, either way; more rows than fit are sent in several calls.
@@ -56,6 +68,9 @@ class Client:
             clock: seconds, monotonic.
             sleep: waits some seconds.
             rng: draws the waits' jitter.
+
+        Raises:
+            InvalidInput: no connections.
         """
         self._conversation = Conversation(
             model,
@@ -69,12 +84,13 @@ class Client:
         self._metadata = tuple(metadata)
         self._sleep = sleep
         arguments = channel_options(max_message_bytes, options)
-        self._channel = (
+        self._channels = [
             grpc.insecure_channel(target, arguments)
             if credentials is None
             else grpc.secure_channel(target, credentials, arguments)
-        )
-        self._calls: dict[str, Callable[..., Any]] = {}
+            for _ in range(check_connections(connections))
+        ]
+        self._calls: dict[str, Iterator[Callable[..., Any]]] = {}
 
     def predict(
         self,
@@ -112,8 +128,9 @@ class Client:
         return self._run(self._conversation.is_ready(timeout_s))
 
     def close(self) -> None:
-        """Close the channel; calls under way fail."""
-        self._channel.close()
+        """Close the channels; calls under way fail."""
+        for channel in self._channels:
+            channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -145,8 +162,12 @@ class Client:
             return end.value  # type: ignore[no-any-return]  # steps end with a T
 
     def _call(self, method: Method) -> Callable[..., Any]:
+        """Return what calls a method on the connection whose turn it is."""
         if method.name not in self._calls:
-            self._calls[method.name] = self._channel.unary_unary(
-                method.path, method.request.SerializeToString, method.response.FromString
+            self._calls[method.name] = cycle(
+                [
+                    channel.unary_unary(method.path, method.request.SerializeToString, method.response.FromString)
+                    for channel in self._channels
+                ]
             )
-        return self._calls[method.name]
+        return next(self._calls[method.name])

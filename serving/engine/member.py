@@ -8,7 +8,7 @@ from ..contract.bundle import Bundle, FusedSpec, MemberSpec
 from ..contract.errors import BundleError, ExecutionError
 from ..contract.tensors import Array, DataType, TensorSpec
 from .cache import Cache
-from .runtime import CPU, GraphOptions, open_session
+from .runtime import CPU, GraphOptions, open_session, release_memory
 
 _ORT_TYPES = {
     DataType.BOOL: "tensor(bool)",
@@ -97,6 +97,10 @@ class Member:
             )
         return scores
 
+    def release(self, rows: Mapping[str, Array]) -> None:
+        """Give back the memory that large runs have made the session keep; `rows` is one row of the bundle's inputs."""
+        release_memory(self._session, {name: rows[name] for name in self._inputs})
+
 
 class Fused:
     """The loaded graph of members and combiner in one. Immutable; `run` may be called from any number of threads.
@@ -154,6 +158,10 @@ class Fused:
         if (combined.shape, scores.shape) != expected:
             raise ExecutionError(f"the fused graph answered shapes {combined.shape} and {scores.shape}, not {expected}")
         return combined, scores
+
+    def release(self, rows: Mapping[str, Array]) -> None:
+        """Give back the memory that large runs have made the session keep; `rows` is one row of the bundle's inputs."""
+        release_memory(self._session, {name: rows[name] for name in self.spec.inputs})
 
 
 def _check_inputs(what: str, session: Any, declared: Sequence[TensorSpec]) -> None:

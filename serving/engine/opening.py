@@ -106,7 +106,7 @@ class Opener:
         several = {
             key: GraphOptions(setup.plan.threads, setup.options.optimization)
             for key, setup in setups.items()
-            if setup.plan.threads > 1
+            if key in graphs and setup.plan.threads > 1
         }
         fused = graphs.pop(FUSED, None)
         return Graphs(
@@ -150,4 +150,5 @@ def resolve(bundle: Bundle, wanted: Mapping[str, Sequence[str]], *, fallback: bo
 def plan_of(graph: Member | Fused, rows: Rows, clock: Callable[[], float]) -> Plan:
     """Return the plan of an open graph, measured on some real rows; an accelerator takes every batch whole."""
     plan = profile(graph.run, rows, clock)
+    graph.release({name: array[:1] for name, array in rows.items()})
     return plan if graph.provider == CPU else replace(plan, chunk_rows=None)

@@ -116,7 +116,7 @@ def efficient_rows(plans: Sequence[Plan]) -> int:
     # Chunks pay for themselves: their fixed part is paid again in every one.
     fixed = BATCH_S + sum(plan.call_s for plan in plans)
     each = sum(plan.row_s for plan in plans)
-    return math.ceil(min(fixed / max(_MOST_OVERHEAD * each, 1e-12), 1 << 30)) or 1
+    return max(1, round(min(fixed / max(_MOST_OVERHEAD * each, 1e-12), 1 << 30)))
 
 
 def schedule(

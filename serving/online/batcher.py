@@ -247,8 +247,12 @@ class Batcher:
             self._give_up(batch, answer, ended)
             return
         executed = self._clock()
-        parts = _split(answer, batch)
-        self._statistics.record_batch(execution.record(executed), time.time_ns() // 1_000_000)
+        try:
+            parts = _split(answer, batch)
+            self._statistics.record_batch(execution.record(executed), time.time_ns() // 1_000_000)
+        except Exception as error:  # without an answer its callers would wait for ever
+            self._give_up(batch, error, ended)
+            return
         for piece, part in zip(batch, parts, strict=True):
             self._answer(piece, part)
         ended()

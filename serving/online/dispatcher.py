@@ -4,8 +4,9 @@
     cancelled -> its rows are dropped      (its caller went away or its deadline passed; the library has ended the call)
 
 The thread waits for nothing but events, so no call waits for another's answer, and every refusal is immediate. Batches
-too short to be worth waking a worker for it executes itself, once all calls at hand are queued. More such threads do
-not help: they share the interpreter lock (measured: 28 us a call with one or two).
+too short to be worth waking a worker for it executes itself, once all calls at hand are queued. A second such
+thread was not worth its order of events (measured with an empty handler and 16 callers: 30 against 35 us of CPU a call,
+but no more calls a second).
 """
 
 import heapq

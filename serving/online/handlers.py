@@ -35,7 +35,6 @@ class Handlers:
         infer_pool: HandlerPool,
         pool: Pool,
         *,
-        max_queue_calls: int,
         max_streams: int,
         streams: SharedCount | None = None,
     ) -> None:
@@ -43,16 +42,14 @@ class Handlers:
 
         Args:
             servicer: answers the calls.
-            infer_pool: the server's thread pool, which runs ModelInfer.
+            infer_pool: the server's thread pool, which runs ModelInfer and says which call is one too many.
             pool: what executes batches; while a core is idle, the thread of a call executes them itself.
-            max_queue_calls: ModelInfer calls that may wait for a thread; above it those whose turn comes are refused.
             max_streams: streams open at once.
             streams: the count of those, where several processes share the limit.
         """
         self._servicer = servicer
         self._infer_pool = infer_pool
         self._pool = pool
-        self._max_queue_calls = max_queue_calls
         self.gate = Gate()
         self._streams = Streams(servicer.infer, self.gate, max_streams, streams)
         self.control_pool = ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="widedeep-control")
@@ -97,9 +94,9 @@ class Handlers:
 
     def _infer(self, data: bytes, context: grpc.ServicerContext) -> m.ModelInferResponse:
         try:
+            if self._infer_pool.is_full:
+                raise Overloaded(f"{self._infer_pool.max_under_way} calls are under way, the most this server allows")
             self.gate.enter()
-            if (waiting := self._infer_pool.waiting) > self._max_queue_calls:
-                raise Overloaded(f"{waiting} calls wait for a handler; this server lets {self._max_queue_calls} wait")
             request = parsed(m.ModelInferRequest, data)
             with self._pool.collect(math.inf):
                 pending = self._servicer.infer(request, time_left_s(context))

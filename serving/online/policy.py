@@ -58,7 +58,7 @@ class BatchPolicy:
             batch_rows: rows in the batch already.
         """
         left = n_rows - taken
-        space = room - batch_rows if batch_rows else self.max_batch_rows
+        space = max(0, room - batch_rows) if batch_rows else self.max_batch_rows
         if left <= space:
             return left
         return space if n_rows > self.max_batch_rows else 0

@@ -29,6 +29,7 @@ from .transport import HandlerPool
 
 _LOG = logging.getLogger(__name__)
 _US = 1e-6
+_MAX_PENDING = 1 << 16
 _HOLD_S = 1.0
 """How long new calls are held at most before the server stops; see `gate`."""
 
@@ -69,12 +70,11 @@ class Server:
         # Where the native front end listens, the grpcio server stands behind it.
         self._native = _native_front(settings, servicer, self._pool, siblings)
         calls = siblings.calls if siblings is not None and self._native is None else None
-        self._infer_pool = HandlerPool(settings.handler_threads, "widedeep-infer", calls)
+        self._infer_pool = HandlerPool(settings.handler_threads, "widedeep-infer", settings.max_queue_calls, calls)
         self._handlers = Handlers(
             servicer,
             self._infer_pool,
             self._pool,
-            max_queue_calls=settings.max_queue_calls,
             max_streams=settings.max_streams,
             streams=None if siblings is None else siblings.streams,
         )
@@ -105,6 +105,10 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),
+                # What grpc-core lets wait before Python hears of it: above its own limit, a thousand, it cancels calls
+                # at random (measured under overload), which callers do not retry.
+                ("grpc.server.max_pending_requests", _MAX_PENDING),
+                ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING),
                 # Otherwise a second server would silently share the port with a stale one.
                 ("grpc.so_reuseport", int(self._siblings is not None)),
             ],

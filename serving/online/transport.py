@@ -20,32 +20,45 @@ _MAX_MESSAGE_BYTES = 2000
 """A status travels percent-encoded, which triples it at worst, in metadata, of which peers take 8 KiB as a rule: a
 longer message would turn the call into another error altogether."""
 
+_REFUSAL_THREADS = 2
+
 MessageType = TypeVar("MessageType", bound=Message)
 
 
 class HandlerPool(ThreadPoolExecutor):
-    """Threads for calls, which knows how many calls wait for one. gRPC's own queue has no bound."""
+    """Threads for calls, and some for refusals, so that what is too much is refused at once, not when its turn comes.
 
-    def __init__(self, max_workers: int, name: str, under_way: SharedCount | None = None) -> None:
+    gRPC's own queue has no bound, and its handlers cannot be refused but by running them; those that run here where
+    `is_full` must refuse.
+
+    Attributes:
+        max_under_way: calls that may wait or be handled at once.
+    """
+
+    def __init__(self, max_workers: int, name: str, max_waiting: int, under_way: SharedCount | None = None) -> None:
         """Prepare the threads; they start when first needed.
 
         Args:
             max_workers: threads, and so calls handled at once.
             name: what theirs begin with.
+            max_waiting: calls that may wait for a thread, of all processes as if they were one with as many threads
+                as each of them has.
             under_way: the count of calls that wait or are handled, where several processes share the limit.
         """
         super().__init__(max_workers, thread_name_prefix=name)
         self._lock = threading.Lock()
-        self._n_threads = max_workers
+        self.max_under_way = max_workers + max_waiting
         self._under_way = under_way or Tally()
+        self._here = _Here()
+        self._refusals = ThreadPoolExecutor(_REFUSAL_THREADS, f"{name}-refusal", initializer=self._here.refuse)
 
     @property
-    def waiting(self) -> int:
-        """How many calls wait, of all processes as if they were one with as many threads as each of them has."""
-        return max(0, self._under_way.own + self._under_way.elsewhere() - self._n_threads)
+    def is_full(self) -> bool:
+        """Whether the call on this thread is one too many."""
+        return self._here.refuses
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Queue a call and count it until it has ended."""
+        """Queue a call and count it until it has ended; one too many goes to a thread that refuses."""
 
         def run() -> Any:
             try:
@@ -55,8 +68,24 @@ class HandlerPool(ThreadPoolExecutor):
                     self._under_way.own -= 1
 
         with self._lock:
+            if self._under_way.own + self._under_way.elsewhere() >= self.max_under_way:
+                return self._refusals.submit(fn, *args, **kwargs)
             self._under_way.own += 1
         return super().submit(run)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the threads go once their calls are answered."""
+        self._refusals.shutdown(wait, cancel_futures=cancel_futures)
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+
+class _Here(threading.local):
+    """Whether a thread is one that refuses."""
+
+    refuses = False
+
+    def refuse(self) -> None:
+        self.refuses = True
 
 
 def on_threads(

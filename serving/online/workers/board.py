@@ -6,17 +6,18 @@
 
 A word is written by one process only: the first two by the supervisor, a worker's part by that worker. It is an
 aligned 64-bit word, so a reader sees it whole, before or after; nothing is locked. A worker's part is contiguous, so
-that no two processes write to one cache line. Pages that nobody touches take no memory.
+that no two processes write to one cache line.
 """
 
 import mmap
 import os
+from collections.abc import Sequence
 from typing import Self
 
 _WORD_BYTES = 8
 _HEAD = 512
 """Words before the first worker's part: a page."""
-N_COUNTS = 1 << 15
+N_COUNTS = 1 << 13
 """Counts that a worker can have: a few of the server's, and one for each version held open."""
 
 CALLS = 0
@@ -61,19 +62,18 @@ class Board:
     def is_open(self, value: bool) -> None:
         self._words[1] = int(value)
 
-    def count(self, worker: int, number: int) -> "BoardCount":
+    def count(self, place: int, number: int) -> "BoardCount":
         """Return one worker's part of a count."""
-        return BoardCount(self._words, [self._place(each, number) for each in range(self.n_workers)], worker)
+        others = [self._word(other, number) for other in range(self.n_workers) if other != place]
+        return BoardCount(self._words, self._word(place, number), others)
 
-    def clear(self, worker: int) -> None:
+    def clear(self, place: int) -> None:
         """Set a worker's part to zero, once that worker is dead."""
-        start = self._place(worker, 0)
-        for place in range(start, start + N_COUNTS):
-            if self._words[place]:  # a write would take memory
-                self._words[place] = 0
+        start = self._word(place, 0)
+        self._words[start : start + N_COUNTS] = memoryview(bytes(_WORD_BYTES * N_COUNTS)).cast("q")
 
-    def _place(self, worker: int, number: int) -> int:
-        return _HEAD + worker * N_COUNTS + number
+    def _word(self, place: int, number: int) -> int:
+        return _HEAD + place * N_COUNTS + number
 
 
 class BoardCount:
@@ -81,11 +81,11 @@ class BoardCount:
 
     __slots__ = ("_others", "_own", "_words")
 
-    def __init__(self, words: "memoryview[int]", places: list[int], worker: int) -> None:
+    def __init__(self, words: "memoryview[int]", own: int, others: Sequence[int]) -> None:
         """Store where the parts are."""
         self._words = words
-        self._own = places[worker]
-        self._others = [place for place in places if place != self._own]
+        self._own = own
+        self._others = others
 
     @property
     def own(self) -> int:
@@ -98,4 +98,4 @@ class BoardCount:
 
     def elsewhere(self) -> int:
         """Return the sum of the other workers' parts."""
-        return sum(self._words[place] for place in self._others)
+        return sum(self._words[other] for other in self._others)

@@ -55,7 +55,7 @@ class Connection:
         self._ids = itertools.count()
         self._sending = threading.Lock()
         self._waiting: dict[int, Future[Answer]] = {}
-        self._is_lost = False
+        self.is_lost = False
 
     def start(self, questions: Mapping[str, Question]) -> None:
         """Read what comes, until the other end goes; `questions` are those that it may ask, by name."""
@@ -70,8 +70,8 @@ class Connection:
         try:
             self._send({"id": number, "ask": question, "with": arguments})
         except OSError:
-            self._is_lost = True
-        if self._is_lost:
+            self.is_lost = True
+        if self.is_lost:
             self._fail(number)
         return future
 
@@ -98,7 +98,7 @@ class Connection:
                     self._take(json.loads(stream.read(_LENGTH.unpack(head)[0])))
             except (OSError, ValueError) as error:  # a process that dies may leave half a message
                 _LOG.debug("connection to %s: %s", self._name, error)
-            self._is_lost = True
+            self.is_lost = True
             for number in list(self._waiting):
                 self._fail(number)
             self._lost()

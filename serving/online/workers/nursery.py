@@ -25,7 +25,7 @@ _REAP_S = 0.5
 _MAX_BYTES = 256
 
 Run = Callable[[socket.socket, int, int], None]
-"""What a worker does: given its end of the control socket, the board's descriptor and its number. Runs to its end."""
+"""What a worker does, to its end: given its end of the control socket, the board's descriptor and its place."""
 
 
 class Nursery:
@@ -48,8 +48,8 @@ class Nursery:
         theirs.close()
         self._end = ours
 
-    def fork(self, number: int, board: int) -> tuple[int, socket.socket]:
-        """Start a worker and return its process id and this end of its control socket.
+    def fork(self, place: int, board: int) -> socket.socket:
+        """Start a worker and return this end of its control socket.
 
         Raises:
             ExecutionError: the nursery has gone.
@@ -58,15 +58,14 @@ class Nursery:
         with theirs:
             try:
                 if self._end is None:
-                    raise ConnectionError("it was not started")
-                socket.send_fds(self._end, [json.dumps(number).encode()], [theirs.fileno(), board])
-                reply = self._end.recv(_MAX_BYTES)
-                if not reply:
-                    raise ConnectionError("it has ended")
+                    raise ConnectionError("the nursery was not started")
+                socket.send_fds(self._end, [json.dumps(place).encode()], [theirs.fileno(), board])
+                if not self._end.recv(_MAX_BYTES):
+                    raise ConnectionError("the nursery has ended")
             except OSError as error:
                 ours.close()
                 raise ExecutionError(f"no worker can be forked: {error}") from error
-        return int(json.loads(reply)), ours
+        return ours
 
     def close(self) -> None:
         """Let the nursery end."""
@@ -95,7 +94,8 @@ def _tend(end: socket.socket, prepare: Callable[[], Run]) -> None:
             _never_return(partial(run, socket.socket(fileno=control), board, int(json.loads(data))))
         os.close(control)
         os.close(board)
-        end.send(json.dumps(pid).encode())
+        _LOG.info("worker %s is process %d", data.decode(), pid)
+        end.send(data)
 
 
 def _reap() -> None:

@@ -29,7 +29,7 @@ class Replica:
     def __init__(
         self,
         board: Board,
-        number: int,
+        place: int,
         supervisor: Connection,
         open_servable: OpenServable,
     ) -> None:
@@ -37,12 +37,12 @@ class Replica:
 
         Args:
             board: says which view is current.
-            number: this worker's.
+            place: this worker's.
             supervisor: is asked for changes.
             open_servable: loads one version, given also the count of its waiting rows.
         """
         self._board = board
-        self._number = number
+        self._place = place
         self._supervisor = supervisor
         self._open_servable = open_servable
         self._changing = threading.Lock()
@@ -94,7 +94,7 @@ class Replica:
 
     def open(self, key: int, name: str, version: int, path: str) -> str:
         """Open a version, which nobody sees yet, and return the digest of its bundle."""
-        waiting = self._board.count(self._number, key)
+        waiting = self._board.count(self._place, key)
         servable = self._open_servable(name, version, Path(path), waiting)
         with self._changing:
             self._open[key] = servable

@@ -1,62 +1,31 @@
-"""The supervisor: owns the repository's state and the port of several workers, and answers for them as one.
+"""The supervisor: owns the repository's state and the port of several workers, and stands for them as one server.
 
-It holds no gRPC object and no onnxruntime session. A version counts as open once every worker has it open; a view is
-staged in every worker, then one write to the board makes it current in all of them. A worker that dies is replaced by
-one in the same state, while the others go on.
+It holds no gRPC object and no onnxruntime session, so that nothing but a load of its own can slow it down or end it.
+A worker that dies is replaced by one in the same state, while the others go on.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from ...contract.errors import BundleError, ExecutionError, NotReady, WidedeepError
+from ...contract.errors import ExecutionError, WidedeepError
 from ...settings import ServeSettings
 from ..repository import Repository, Source
-from ..view import View
-from .board import FIRST_SERVABLE, N_COUNTS, Board
-from .control import Answer, Connection, ConnectionLost
-from .counts import Counts
-from .ledger import Ledger
+from .board import Board
+from .control import Connection, ConnectionLost
+from .crew import Crew, Deployed, Mate
 from .nursery import Nursery, Run
 from .port import hold_port
 from .restarts import delay_s
-from .spelling import spell_view
 
 _LOG = logging.getLogger(__name__)
-_LOOK_S = 1.0
-"""How often workers are asked what they have counted lately: so much may be lost with one that dies."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deployed:
-    """A version that is open in every worker, under one key."""
-
-    key: int
-    name: str
-    version: int
-    path: Path
-    digest: str
-    drop: Callable[[int], None]
-
-    def close(self) -> None:
-        """Return once every worker has answered what it had accepted for it."""
-        self.drop(self.key)
-
-
-@dataclass(slots=True, eq=False)
-class Worker:
-    """A worker as the supervisor sees it; `connection` is lost when it dies."""
-
-    number: int
-    process: int
-    connection: Connection
-    is_lost: bool = False
+_RECORD_S = 1.0
+"""How often workers are asked what they have counted lately; so much of it may be lost with one that dies."""
 
 
 class Supervisor:
@@ -74,21 +43,15 @@ class Supervisor:
             settings: of the server; `workers` says how many there are.
             failed: called once, from another thread, when workers die so often that going on is of no use.
         """
-        self._settings = settings
         self._path = path
+        self._settings = settings
         self._failed = failed
         self._nursery = Nursery(self._prepare)
-        self._ledger = Ledger()
-        self._workers: list[Worker] = []
-        self._lost: SimpleQueue[Worker | None] = SimpleQueue()
-        self._generation = 0
-        self._open_now: dict[int, Deployed] = {}
+        self._lost: SimpleQueue[Mate | None] = SimpleQueue()
+        self._lives = count()
         self._summary: list[str] = []
         self._is_stopping = threading.Event()
         self._tender = threading.Thread(target=self._tend, name="widedeep-tender", daemon=True)
-        self.repository: Repository[Deployed] = Repository(
-            Source(path, settings.name), self._open, max_versions=settings.versions, publish=self._publish
-        )
 
     def start(self) -> None:
         """Take the port, have every model loaded by every worker, then listen, then turn ready.
@@ -96,16 +59,29 @@ class Supervisor:
         Raises:
             ConfigurationError: the port is taken, nothing to serve, a provider is missing or meant for no member here.
             BundleError: a bundle is damaged or fails its golden check.
+            ExecutionError: workers die.
         """
-        self._held = hold_port(self._settings.host, self._settings.port)
+        settings = self._settings
+        self._held = hold_port(settings.host, settings.port)
         self._port = int(self._held[0].getsockname()[1])
-        self._board, self._board_descriptor = Board.create(self._settings.workers)
+        self._board, self._board_descriptor = Board.create(settings.workers)
+        self._crew = Crew(self._board)
+        self._repository: Repository[Deployed] = Repository(
+            Source(self._path, settings.name),
+            self._crew.open,
+            max_versions=settings.versions,
+            publish=self._crew.show,
+        )
         self._nursery.start()
-        self._workers = [self._forked(number) for number in range(self._settings.workers)]
-        self.repository.start()
-        self._summary = [str(line) for line in self._everywhere("listen")[0]]
+        for place in range(settings.workers):
+            self._crew.join(self._forked(place))
+        self._repository.start()
+        listening = self._crew.ask("listen")
+        if len(listening) < settings.workers:
+            raise ExecutionError("a worker died before it could listen")
+        self._summary = [str(line) for line in listening[0]]
         self._board.is_open = True
-        self._everywhere("turn", ready=True)
+        self._crew.ask("turn", ready=True)
         self._tender.start()
 
     def summary(self) -> list[str]:
@@ -116,154 +92,65 @@ class Supervisor:
         """Turn not ready in all workers, have them answer what they accepted, and let them go."""
         self._is_stopping.set()
         self._lost.put(None)
-        if self._tender.ident is not None:
-            self._tender.join()
+        self._tender.join()
         self._board.is_open = False
-        self._everywhere("turn", ready=False)
-        self._everywhere("stop")
-        for worker in self._workers:
-            worker.connection.close()
+        self._crew.ask("turn", ready=False)
+        self._crew.ask("stop")
+        self._crew.part()
         self._nursery.close()
         for held in self._held:
             held.close()
 
     def _prepare(self) -> Run:
         """Import what workers need, in the nursery, and return what they do."""
-        from .worker import Worker as Served
+        from .worker import Worker
 
         settings = self._settings.model_copy(update={"port": self._port})
-        return lambda control, board, number: Served(self._path, settings, control, board, number).run()
+        return lambda control, board, place: Worker(self._path, settings, control, board, place).run()
 
-    def _forked(self, number: int) -> Worker:
-        process, end = self._nursery.fork(number, self._board_descriptor)
-        worker: Worker
-
-        def lost() -> None:
-            worker.is_lost = True
-            self._lost.put(worker)
-
-        worker = Worker(number, process, Connection(end, lost=lost, name=f"worker {number}"))
-        worker.connection.start({"load": self._load, "unload": self._unload, "statistics": self._statistics})
-        return worker
-
-    # What workers ask.
-
-    def _load(self, name: str) -> None:
-        self.repository.load(name)
-
-    def _unload(self, name: str) -> None:
-        self.repository.unload(name)
-
-    def _statistics(self, keys: Sequence[str]) -> dict[str, Sequence[Counts]]:
-        """Return the sums over all workers, after asking each that lives."""
-        self._look(keys)
-        return self._ledger.total(keys)
-
-    def _look(self, keys: Sequence[str] | None) -> None:
-        """Have the ledger know what workers have counted; None means whatever is new."""
-        workers = list(self._workers)
-        for worker, reply in [(w, w.connection.begin("statistics", keys=keys)) for w in workers]:
-            try:
-                self._ledger.record(worker.process, reply.result())
-            except ConnectionLost:
-                continue
-
-    # What the repository asks.
-
-    def _open(self, name: str, version: int, path: Path) -> Deployed:
-        """Open a version in all workers, or in none."""
-        key = next(number for number in count(FIRST_SERVABLE) if number not in self._open_now)
-        if key >= N_COUNTS:
-            raise NotReady(f"{N_COUNTS - FIRST_SERVABLE} versions are open, the most that workers can share")
-        workers = [worker for worker in self._workers if not worker.is_lost]
-        if not workers:
-            raise NotReady("no worker is up")
-        question = {"key": key, "name": name, "version": version, "path": str(path)}
-        replies = [worker.connection.begin("open", **question) for worker in workers]
-        errors = [error for reply in replies if (error := reply.exception())]
-        digests = {reply.result() for reply in replies if not reply.exception()}
-        if not errors and len(digests) == 1:
-            self._open_now[key] = Deployed(key, name, version, path, digests.pop(), self._drop)
-            return self._open_now[key]
-        self._drop(key)
-        if not errors:
-            raise BundleError(f"{path} changed while it was loaded")
-        deliberate = [error for error in errors if isinstance(error, WidedeepError)]
-        if deliberate:
-            raise deliberate[0]
-        if isinstance(errors[0], ConnectionLost):
-            raise ExecutionError("a worker died while it loaded it") from errors[0]
-        raise errors[0]
-
-    def _publish(self, view: View[Deployed]) -> None:
-        """Make a view current in all workers at once."""
-        self._everywhere("stage", generation=self._generation + 1, view=spell_view(view, self._open_now))
-        self._generation += 1
-        self._board.generation = self._generation
-
-    def _drop(self, key: int) -> None:
-        self._everywhere("drop", key=key)
-        self._ledger.forget(str(key))
-        self._open_now.pop(key, None)
-
-    def _everywhere(self, question: str, **arguments: Answer) -> list[Answer]:
-        """Ask all workers and return the answers of those that live."""
-        replies: list[Future[Answer]] = [w.connection.begin(question, **arguments) for w in self._workers]
-        answers = []
-        for reply in replies:
-            try:
-                answers.append(reply.result())
-            except ConnectionLost:
-                continue
-        return answers
-
-    # Workers that die.
+    def _forked(self, place: int) -> Mate:
+        """Return a new worker, which has nothing open yet."""
+        end = self._nursery.fork(place, self._board_descriptor)
+        mate: Mate
+        connection = Connection(end, lost=lambda: self._lost.put(mate), name=f"worker {place}")
+        mate = Mate(place, next(self._lives), connection)
+        connection.start(
+            {"load": self._repository.load, "unload": self._repository.unload, "statistics": self._crew.statistics}
+        )
+        return mate
 
     def _tend(self) -> None:
         """Replace workers that die, until the server stops or they die too often."""
         deaths: list[float] = []
         while not self._is_stopping.is_set():
             try:
-                dead = self._lost.get(timeout=_LOOK_S)
+                dead = self._lost.get(timeout=_RECORD_S)
             except Empty:
-                self._look(None)
+                self._crew.record()
                 continue
-            if dead is None or self._workers[dead.number] is not dead:
+            if dead is None or not self._crew.is_in(dead):
                 continue
-            self._board.clear(dead.number)
-            while not self._is_stopping.is_set():
-                deaths.append(now := time.monotonic())
-                wait_s = delay_s(deaths, now)
-                if wait_s is None:
-                    _LOG.critical("workers died %d times in a short while; giving up", len(deaths))
-                    self._failed()
-                    return
-                _LOG.warning("worker %d has died; another starts in %.1f s", dead.number, wait_s)
-                if self._is_stopping.wait(wait_s) or self._replaced(dead.number):
-                    break
+            self._board.clear(dead.place)
+            if not self._replace(dead.place, deaths):
+                _LOG.critical("workers died %d times in a short while; giving up", len(deaths))
+                self._failed()
+                return
 
-    def _replaced(self, number: int) -> bool:
-        """Start a worker in the state of the others; return whether it got there."""
-        worker = self._forked(number)
-        try:
-            self.repository.while_unchanged(lambda view: self._bring_up(worker, view))
-        except (ConnectionLost, WidedeepError, RuntimeError) as error:
-            _LOG.error("worker %d did not come up: %s", number, error)
-            worker.connection.close()
-            return False
+    def _replace(self, place: int, deaths: list[float]) -> bool:
+        """Put a worker into a dead one's place, however many it takes; return False if they die too often."""
+        while not self._is_stopping.is_set():
+            deaths.append(now := time.monotonic())
+            wait_s = delay_s(deaths, now)
+            if wait_s is None:
+                return False
+            _LOG.warning("worker %d has died; another starts in %.1f s", place, wait_s)
+            if self._is_stopping.wait(wait_s):
+                break
+            try:
+                mate = self._forked(place)
+                self._repository.while_unchanged(partial(self._crew.bring_up, mate))
+            except (ConnectionLost, WidedeepError, RuntimeError) as error:
+                _LOG.error("worker %d did not come up: %s", place, error)
+            else:
+                break
         return True
-
-    def _bring_up(self, worker: Worker, view: View[Deployed]) -> None:
-        ask = worker.connection.ask
-        for servable in view.servables():
-            digest = ask(
-                "open", key=servable.key, name=servable.name, version=servable.version, path=str(servable.path)
-            )
-            if digest != servable.digest:
-                raise BundleError(
-                    f"{servable.path} is another bundle by now than the one that the other workers serve; load it anew"
-                )
-        ask("stage", generation=self._generation, view=spell_view(view, self._open_now))
-        ask("listen")
-        ask("turn", ready=True)
-        self._workers[worker.number] = worker

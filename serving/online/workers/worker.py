@@ -33,7 +33,7 @@ class Worker:
     Order of calls: `run` once, from the main thread; the supervisor's questions come in while it runs.
     """
 
-    def __init__(self, path: Path, settings: ServeSettings, control: socket.socket, board: int, number: int) -> None:
+    def __init__(self, path: Path, settings: ServeSettings, control: socket.socket, board: int, place: int) -> None:
         """Store the parts; `run` does the work.
 
         Args:
@@ -41,9 +41,9 @@ class Worker:
             settings: of the whole server; cores are shared out among its workers.
             control: socket to the supervisor.
             board: descriptor of the shared memory; closed here.
-            number: which worker this is, from 0.
+            place: which worker this is, from 0.
         """
-        self._number = number
+        self._place = place
         self._board = Board(board, settings.workers)
         os.close(board)
         self._jobs: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
@@ -77,7 +77,7 @@ class Worker:
 
     def repository(self, open_servable: OpenServable) -> Replica:
         """Return the repository that follows the supervisor's."""
-        self._replica = Replica(self._board, self._number, self._supervisor, open_servable)
+        self._replica = Replica(self._board, self._place, self._supervisor, open_servable)
         return self._replica
 
     @property
@@ -88,12 +88,12 @@ class Worker:
     @property
     def calls(self) -> SharedCount:
         """The count of calls that wait."""
-        return self._board.count(self._number, CALLS)
+        return self._board.count(self._place, CALLS)
 
     @property
     def streams(self) -> SharedCount:
         """The count of open streams."""
-        return self._board.count(self._number, STREAMS)
+        return self._board.count(self._place, STREAMS)
 
     def counters(self, servables: Sequence[Servable]) -> Sequence[Sequence[Counters]]:
         """Return what all workers have counted for each servable, then for its members."""

@@ -118,6 +118,39 @@ def test_one_client_serves_many_threads(client: Client, expected: Any) -> None:
     assert failures == []
 
 
+def connections_to(port: int) -> int:
+    """Return how many established connections end at a port of this machine."""
+    tables = [Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
+    lines = [line.split() for table in tables for line in table]
+    return sum(remote.endswith(f":{port:04X}") and state == "01" for _, _, remote, state, *_ in lines)
+
+
+def test_calls_take_turns_on_as_many_connections_as_are_asked_for(
+    start_server: StartServer, repository_path: Path
+) -> None:
+    server = start_server(repository_path)
+    with Client(address(server), model="animals") as one, Client(address(server), model="animals") as other:
+        for client in (one, other):
+            client.predict(rows(1))
+        assert connections_to(server.port) == 2
+    with Client(address(server), model="animals", connections=3) as client:
+        for _ in range(6):
+            client.predict(rows(1))
+        assert connections_to(server.port) >= 3
+    with pytest.raises(InvalidInput, match="expected at least one connection, got 0"):
+        Client(address(server), model="animals", connections=0)
+
+
+async def test_async_calls_take_turns_on_as_many_connections_as_are_asked_for(
+    start_server: StartServer, repository_path: Path
+) -> None:
+    server = start_server(repository_path)
+    async with AsyncClient(address(server), model="animals", connections=3) as client:
+        for _ in range(6):
+            await client.predict(rows(1))
+        assert connections_to(server.port) == 3
+
+
 def test_metadata_tells_inputs_with_their_features(client: Client) -> None:
     info = client.metadata()
     assert [spec.name for spec in info.inputs] == ["image", "tabular"]

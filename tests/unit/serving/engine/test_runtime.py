@@ -1,10 +1,20 @@
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
+from small_bundle import softmax_graph
 from widedeep.serving.contract.errors import ConfigurationError
-from widedeep.serving.engine.runtime import CPU, check_installation, ort, resolve_providers
+from widedeep.serving.engine.runtime import (
+    CPU,
+    GraphOptions,
+    Optimization,
+    check_installation,
+    open_session,
+    ort,
+    resolve_providers,
+)
 
 
 def test_telemetry_is_off_before_onnxruntime_is_imported_whatever_the_environment_says() -> None:
@@ -63,3 +73,22 @@ def test_with_fallback_a_provider_that_is_not_offered_is_left_out() -> None:
 def test_cpu_comes_last_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["B", "A", CPU])
     assert resolve_providers([CPU, "A", "B"]) == ("A", "B", CPU)
+
+
+@pytest.mark.parametrize("optimization", ["all", "extended", "basic"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_graph_is_opened_with_the_options_asked_for(threads: int, optimization: Optimization, tmp_path: Path) -> None:
+    path = tmp_path / "graph.onnx"
+    path.write_bytes(softmax_graph("tabular", (3,), 2, seed=0))
+    options = open_session(path, graph=GraphOptions(threads, optimization)).get_session_options()
+    assert options.intra_op_num_threads == threads
+    assert options.graph_optimization_level.name == f"ORT_ENABLE_{optimization.upper()}"
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_a_graph_is_opened_on_one_thread_and_fully_optimised_if_nothing_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "graph.onnx"
+    path.write_bytes(softmax_graph("tabular", (3,), 2, seed=0))
+    options = open_session(path).get_session_options()
+    assert options.intra_op_num_threads == 1
+    assert options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_ENABLE_ALL

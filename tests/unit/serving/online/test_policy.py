@@ -53,6 +53,15 @@ def test_every_request_gets_through_in_batches_of_legal_size(n_rows: int, max_ba
     assert taken == n_rows
 
 
+@given(st.integers(1, 2000), st.integers(0, 2000), st.integers(1, 300), st.integers(0, 300))
+def test_what_is_taken_is_never_more_than_is_left_nor_than_a_batch_holds(
+    n_rows: int, taken: int, room: int, batch_rows: int
+) -> None:
+    policy = BatchPolicy(max_batch_rows=300)
+    step = policy.rows_to_take(n_rows, min(taken, n_rows - 1), room, batch_rows)
+    assert 0 <= step <= min(n_rows - min(taken, n_rows - 1), 300 - batch_rows if batch_rows else 300)
+
+
 def test_a_batch_is_no_larger_than_what_pays_or_than_its_workers_part() -> None:
     policy = BatchPolicy(max_batch_rows=64)
     assert policy.room(100, n_workers=1, efficient_rows=4) == 4
