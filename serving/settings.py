@@ -102,8 +102,7 @@ class ServeSettings(BaseSettings):
         1,
         ge=1,
         le=512,
-        description="processes that share the port, the cores and the limits; above 1 worth it where calls are small "
-        "and cores many",
+        description="processes that share the port, the cores and the limits and look like one server",
     )
     cores: int = Field(0, ge=0, description="cores used for inference; 0 means all that the process may use")
     providers: Annotated[dict[str, tuple[str, ...]], NoDecode, BeforeValidator(_pairs)] = Field(

@@ -37,7 +37,8 @@ _HOLD_S = 1.0
 class Server:
     """One gRPC server over a bundle or a repository.
 
-    Order of calls: `start` once, then `stop` once, from the same thread. Owner: the command line or a test.
+    Order of calls: `start` once, then `stop` once, from the same thread; one of several workers goes through the steps
+    of `stop` together with the others. Owner: the command line, a test or a worker.
     """
 
     def __init__(self, path: Path, settings: ServeSettings, *, siblings: Siblings | None = None) -> None:
@@ -80,6 +81,7 @@ class Server:
         )
         self._health = Health(("", SERVICE), self._handlers.control_pool, is_serving=self._is_ready)
         self._server: grpc.Server | None = None
+        self._stopped: threading.Event | None = None
         self._end_reflection: Callable[[], None] = lambda: None
         self.port = settings.port
 
@@ -142,11 +144,25 @@ class Server:
 
     def stop(self) -> None:
         """Turn not ready, wait for that to be seen, refuse new calls, answer those accepted, let go of the models."""
+        self.hold()
+        self.shut()
+        self.leave()
+
+    def hold(self) -> None:
+        """Turn not ready, wait for that to be seen, and let calls wait that come from now on."""
         self.turn(ready=False)
         if self._server is not None:
             time.sleep(self._settings.drain_wait_s)
             self._handlers.gate.hold(_HOLD_S)
-            stopped = self._server.stop(self._settings.grace_s)
+
+    def shut(self) -> None:
+        """Take no connections and calls any more; those accepted go on."""
+        if self._server is not None:
+            self._stopped = self._server.stop(self._settings.grace_s)
+
+    def leave(self) -> None:
+        """Refuse the calls that wait since `hold`, answer those accepted, let go of the models."""
+        if self._stopped is not None:
             self._handlers.gate.release()
             # Calls that stay open by nature would otherwise hold the server until the grace is over.
             self._handlers.end_streams()
@@ -154,7 +170,7 @@ class Server:
             self._end_reflection()
             if self._native is not None:
                 self._native.drain(self._settings.grace_s)
-            if not stopped.wait(self._settings.grace_s + 1):
+            if not self._stopped.wait(self._settings.grace_s + 1):
                 _LOG.warning("calls were still in flight after %s s", self._settings.grace_s)
         if self._native is not None:
             self._native.close()

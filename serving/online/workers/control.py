@@ -59,8 +59,12 @@ class Connection:
 
     def start(self, questions: Mapping[str, Question]) -> None:
         """Read what comes, until the other end goes; `questions` are those that it may ask, by name."""
-        self._questions = questions
+        self.answer(questions)
         threading.Thread(target=self._read, name=f"widedeep-control-{self._name}", daemon=True).start()
+
+    def answer(self, questions: Mapping[str, Question]) -> None:
+        """Let the other end ask more."""
+        self._questions = {**self._questions, **questions}
 
     def begin(self, question: str, **arguments: Answer) -> "Future[Answer]":
         """Send a question; the future holds the answer, or the error that the other end raised, or ConnectionLost."""

@@ -128,6 +128,7 @@ class Crew:
             WidedeepError, ConnectionLost: it did not get there.
         """
         ask = mate.connection.ask
+        ask("prepare")
         for servable in view.servables():
             key, path = servable.key, servable.path
             digest = ask("open", key=key, name=servable.name, version=servable.version, path=str(path))

@@ -1,9 +1,11 @@
 """A worker's repository: it holds open what the supervisor tells it to, and shows the view that is current for all."""
 
+import gc
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...engine.runtime import trim_heap
 from ..servable import Servable
 from ..siblings import OpenServable
 from ..view import Entry, View
@@ -107,10 +109,17 @@ class Replica:
 
     def drop(self, key: int) -> None:
         """Return once a version, if it is open here, has answered what it has accepted and is gone."""
+        before, after = self._steps
+        if before is not after and self._board.generation >= after.generation:
+            self._steps = (after, after)  # the view before holds what is to go
         with self._changing:
             servable = self._open.pop(key, None)
-        if servable is not None:
-            servable.close()
+        if servable is None:
+            return
+        servable.close()
+        del servable
+        gc.collect()
+        trim_heap()
 
     def open_now(self) -> dict[int, Servable]:
         """Return all that is open, by its key."""

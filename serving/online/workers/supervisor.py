@@ -75,6 +75,7 @@ class Supervisor:
         self._nursery.start()
         for place in range(settings.workers):
             self._crew.join(self._forked(place))
+        self._crew.ask("prepare")
         self._repository.start()
         listening = self._crew.ask("listen")
         if len(listening) < settings.workers:
@@ -95,7 +96,10 @@ class Supervisor:
         self._tender.join()
         self._board.is_open = False
         self._crew.ask("turn", ready=False)
-        self._crew.ask("stop")
+        # Step by step: a caller that one worker has turned back must find all others shut, for a gRPC server that
+        # shuts cancels the calls that are on their way to it.
+        for step in ("hold", "shut", "leave"):
+            self._crew.ask(step)
         self._crew.part()
         self._nursery.close()
         for held in self._held:
@@ -144,13 +148,21 @@ class Supervisor:
             if wait_s is None:
                 return False
             _LOG.warning("worker %d has died; another starts in %.1f s", place, wait_s)
-            if self._is_stopping.wait(wait_s):
+            if self._is_stopping.wait(wait_s) or self._is_replaced(place):
                 break
-            try:
-                mate = self._forked(place)
-                self._repository.while_unchanged(partial(self._crew.bring_up, mate))
-            except (ConnectionLost, WidedeepError, RuntimeError) as error:
-                _LOG.error("worker %d did not come up: %s", place, error)
-            else:
-                break
+        return True
+
+    def _is_replaced(self, place: int) -> bool:
+        """Start a worker in the state of the others and return whether it got there."""
+        try:
+            mate = self._forked(place)
+        except WidedeepError as error:
+            _LOG.error("worker %d cannot be started: %s", place, error)
+            return False
+        try:
+            self._repository.while_unchanged(partial(self._crew.bring_up, mate))
+        except (ConnectionLost, WidedeepError, RuntimeError) as error:
+            _LOG.error("worker %d did not come up: %s", place, error)
+            mate.connection.close()
+            return False
         return True

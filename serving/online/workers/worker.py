@@ -50,22 +50,13 @@ class Worker:
         self._is_stopped = False
         self._told: dict[int, tuple[int, int, int]] = {}
         self._supervisor = Connection(control, lost=self._end, name="supervisor")
+        self._path = path
         cores = max(1, (settings.cores or available_cores()) // settings.workers)
-        self._server = Server(path, settings.model_copy(update={"cores": cores}), siblings=self)
+        self._settings = settings.model_copy(update={"cores": cores})
 
     def run(self) -> None:
         """Do what the supervisor says until it lets go."""
-        self._supervisor.start(
-            {
-                "open": self._replica.open,
-                "stage": self._replica.stage,
-                "drop": self._replica.drop,
-                "statistics": self._statistics,
-                "turn": lambda ready: self._server.turn(ready=ready),
-                "listen": partial(self._on_main_thread, self._listen),
-                "stop": partial(self._on_main_thread, self._stop),
-            }
-        )
+        self._supervisor.start({"prepare": partial(self._on_main_thread, self._prepare)})
         while (job := self._jobs.get()) is not None:
             work, done = job
             try:
@@ -106,6 +97,23 @@ class Worker:
 
     # What the supervisor asks.
 
+    def _prepare(self) -> None:
+        """Make the server, which may find that its settings cannot work here; the rest can be asked then."""
+        self._server = Server(self._path, self._settings, siblings=self)
+        self._supervisor.answer(
+            {
+                "open": self._replica.open,
+                "stage": self._replica.stage,
+                "drop": self._replica.drop,
+                "statistics": self._statistics,
+                "turn": lambda ready: self._server.turn(ready=ready),
+                "listen": partial(self._on_main_thread, self._listen),
+                "hold": partial(self._on_main_thread, self._server.hold),
+                "shut": partial(self._on_main_thread, self._server.shut),
+                "leave": partial(self._on_main_thread, self._leave),
+            }
+        )
+
     def _statistics(self, keys: Sequence[str] | None) -> dict[str, Sequence[Counts]]:
         """Return what was counted here for some servables; None means those that counted since the last such call."""
         found: dict[str, Sequence[Counts]] = {}
@@ -126,8 +134,8 @@ class Worker:
         self._server.start()
         return self._server.summary()
 
-    def _stop(self) -> None:
-        self._server.stop()
+    def _leave(self) -> None:
+        self._server.leave()
         self._is_stopped = True
 
     def _on_main_thread(self, work: Callable[[], Any]) -> Any:

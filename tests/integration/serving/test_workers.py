@@ -24,6 +24,7 @@ from triton_calls import INFER, request_message, triton_inputs
 from tritonclient.grpc import InferenceServerClient, service_pb2
 from tritonclient.utils import InferenceServerException
 from widedeep.serving.client import Client
+from widedeep.serving.contract.errors import WidedeepError
 
 N_CONNECTIONS = 16
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
@@ -294,11 +295,13 @@ def test_a_worker_that_is_killed_is_replaced_in_the_state_of_the_others_and_no_c
         for client in clients:
             client.infer("later", triton_inputs(rows(1)))
         assert clients[0].get_inference_statistics("later").model_stats[0].inference_count == 16
-    before = command.workers()
-    os.kill(before[0], signal.SIGKILL)
+        before = command.workers()
+        kept = connections_of(before[1], command.port)
+        os.kill(before[0], signal.SIGKILL)
+        # Those who are connected to the other notice nothing.
+        assert sum(all_answer([client], "later") for client in clients) >= kept > 0
     with connected(command.address) as clients:
         wait_for(lambda: len(now := command.workers()) == 2 and before[0] not in now)
-        # The one that was not killed answers meanwhile, on the connections that are its own.
         assert before[1] in command.workers()
         wait_for(lambda: all_answer(clients, "later"))
         for client in clients:
@@ -463,6 +466,36 @@ def test_a_model_that_cannot_be_served_ends_the_command_with_a_message(tmp_path:
     assert failed.returncode == 1
     assert "model 'animals' version 1 cannot be served" in failed.stderr
     assert "has changed" in failed.stderr
+
+
+def test_settings_that_cannot_work_here_end_the_command_with_a_message(repository_path: Path) -> None:
+    serve = [sys.executable, "-m", "widedeep.serving.cli", "serve", str(repository_path), "--port", "0"]
+    flags = ["--workers", "2", "--providers", "depe=CPUExecutionProvider"]
+    failed = subprocess.run([*serve, *flags], capture_output=True, text=True, timeout=60, check=False)
+    assert failed.returncode == 1
+    assert "widedeep serve: providers for unknown member 'depe'" in failed.stderr
+
+
+@pytest.mark.slow
+def test_a_worker_that_finds_another_bundle_on_disk_never_serves_it_beside_the_old_one(
+    serve: Starter, tmp_path: Path
+) -> None:
+    make_bundle(tmp_path / "animals" / "1")
+    command = serve(tmp_path)
+    with Client(command.address, model="animals") as client:
+        digest = client.metadata().digest
+    make_bundle(tmp_path / "animals" / "1", seed=7)
+    kept = command.workers()[1]
+    os.kill(command.workers()[0], signal.SIGKILL)
+    while command.process.poll() is None:
+        with contextlib.suppress(WidedeepError), Client(command.address, model="animals") as client:
+            assert client.metadata(timeout_s=0.5).digest == digest
+        if kept in (now := command.workers()):
+            # None that did not come up is left, but for one that is about to end.
+            assert sum(map(is_alive, now)) <= 3
+        time.sleep(0.05)
+    assert command.end() == 1
+    assert any("is not the bundle any more that the other workers serve" in line for line in command.lines)
 
 
 @pytest.mark.slow

@@ -35,8 +35,14 @@ class Standin:
         self.end = Connection(theirs, lost=lambda: None, name="supervisor")
         self.mate.connection.start({})
         self.end.start(
-            {name: getattr(self, f"_{name}") for name in ("open", "drop", "stage", "statistics", "listen", "turn")}
+            {
+                name: getattr(self, f"_{name}")
+                for name in ("prepare", "open", "drop", "stage", "statistics", "listen", "turn")
+            }
         )
+
+    def _prepare(self) -> None:
+        self.told.append("prepare")
 
     def _open(self, key: int, name: str, version: int, path: str) -> str:
         if isinstance(self.error, SystemExit):
@@ -154,7 +160,7 @@ def test_a_new_worker_gets_what_the_others_have_before_it_listens(workers: Worke
     workers.crew.bring_up(new.mate, view_of(deployed))
     assert new.open == workers.standins[1].open
     assert new.staged[0] == workers.board.generation
-    assert new.told == ["listen", "turn True"]
+    assert new.told == ["prepare", "listen", "turn True"]
     assert workers.crew.is_in(new.mate)
     assert not workers.crew.is_in(workers.standins[0].mate)
 
@@ -165,7 +171,7 @@ def test_a_new_worker_that_finds_another_bundle_does_not_join(workers: Workers) 
     new.digest = "d2"
     with pytest.raises(BundleError, match="is not the bundle any more that the other workers serve"):
         workers.crew.bring_up(new.mate, view_of(deployed))
-    assert new.told == []
+    assert new.told == ["prepare"]
     assert not workers.crew.is_in(new.mate)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -109,6 +110,17 @@ def test_what_is_dropped_is_closed_once(made: Fixture) -> None:
     made.replica.close()
     assert made.opened[2].closed
     assert made.replica.open_now() == {}
+
+
+def test_what_is_dropped_is_let_go_once_another_view_is_current(made: Fixture) -> None:
+    made.stage(1, 1)
+    made.board.generation = 1
+    made.stage(2, 2)
+    made.board.generation = 2
+    old = weakref.ref(made.opened.pop(1))
+    made.replica.drop(11)
+    assert old() is None
+    assert version_of(made) == 2
 
 
 def test_rows_that_wait_are_counted_on_the_board_under_the_versions_key(made: Fixture) -> None:
