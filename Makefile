@@ -10,7 +10,7 @@ WHEEL := build/wheel
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow test-all lint types wheel-test protos clean
+.PHONY: help venv demo test test-slow test-all lint types wheel-test bench protos clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,11 @@ wheel-test: $(INSTALLED)  ## build the wheel and prove that it serves without an
 	$(WHEEL)/venv/bin/python -m pip install --disable-pip-version-check --quiet $(WHEEL)/*.whl pytest
 	cp tests/wheel/check_base_install.py $(WHEEL)
 	cd $(WHEEL) && venv/bin/python -m pytest -c /dev/null --rootdir . check_base_install.py
+
+# BENCH takes flags: make bench BENCH='--workloads tiny --rounds 3'
+bench: $(INSTALLED)  ## measure widedeep against other servers and write docs/benchmarks.md; about 80 minutes
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[bench]'
+	$(BIN)/python bench/servers.py $(BENCH)
 
 protos: $(INSTALLED)  ## regenerate serving/protocol from protos/
 	$(BIN)/python protos/generate.py

