@@ -23,8 +23,9 @@ from .pool import Pool, Shared
 Done = Callable[[Outputs | Exception], None]
 """Called once with the outputs, output name -> `(n_rows, ...)`, or with what went wrong; from any thread."""
 
-_MEMO_ROWS = 1024
-_MEMO_SIZE = 4096
+_MEMO_ROUTES = 4096
+_MEMO_RUNS = 1 << 17
+"""Runs in all schedules remembered, of some 100 bytes each."""
 
 
 class Ensemble:
@@ -52,6 +53,7 @@ class Ensemble:
         self.pool = pool
         self._routes: dict[tuple[str, ...], Route] = {}
         self._schedules: dict[tuple[tuple[int, ...], bool, int, int], tuple[Sequence[Run], int]] = {}
+        self._n_remembered = 0
 
     @classmethod
     def load(
@@ -168,7 +170,7 @@ class Ensemble:
             )
             jobs = [partial(batch.run, run) for run in runs]
             if n_threads > 1:
-                shared = Shared(jobs, lambda: done(shared.error or batch.outputs(first_row)))
+                shared = Shared(jobs, lambda error: done(error or batch.outputs(first_row)))
                 self.pool.share(shared, n_threads)
                 return
             for job in jobs:
@@ -220,13 +222,13 @@ class Ensemble:
             scored=slice(None) if len(members) == len(self.members) else list(members),
             is_fusable=self.fused is not None and combined and set(members) <= set(self.fused.members),
         )
-        if len(self._routes) >= _MEMO_SIZE:
+        if len(self._routes) >= _MEMO_ROUTES:
             self._routes.clear()
         self._routes[names] = route
         return route
 
     def _schedule(self, route: Route, n_rows: int) -> tuple[Sequence[Run], int]:
-        """Return the runs of a batch and the threads to share them; remembered for batches of usual size."""
+        """Return the runs of a batch and the threads to share them; remembered, since sizes come again and again."""
         idle = self.pool.idle
         key = route.members, route.is_fusable, n_rows, idle
         if (known := self._schedules.get(key)) is not None:
@@ -237,8 +239,10 @@ class Ensemble:
         ):
             plans = {FUSED: self.plans[FUSED]}
         chosen = schedule(plans, n_rows, self.pool.n_cores, idle)
-        if n_rows <= _MEMO_ROWS:
-            if len(self._schedules) >= _MEMO_SIZE:
+        if (n_runs := len(chosen[0])) <= _MEMO_RUNS:
+            self._n_remembered += n_runs  # about so many: without a lock a thread may miss another's
+            if self._n_remembered > _MEMO_RUNS:
                 self._schedules.clear()
+                self._n_remembered = n_runs
             self._schedules[key] = chosen
         return chosen

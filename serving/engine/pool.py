@@ -52,7 +52,7 @@ class Pool:
     """
 
     def __init__(self, n_cores: int | None = None) -> None:
-        """Prepare a worker a core, started when first needed; None means all cores available."""
+        """Prepare a worker a core, started by `start` or when first needed; None means all cores available."""
         self.n_cores = n_cores or available_cores()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._slots: SimpleQueue[None] = SimpleQueue()
@@ -60,12 +60,25 @@ class Pool:
             self._slots.put(None)
         self._starting = threading.Lock()
         self._workers: list[threading.Thread] = []
+        self._hungry: deque[None] = deque()  # one entry for each worker that has a job and waits for a slot
         self._here = _Here()
 
     @property
     def idle(self) -> int:
         """Cores on which nothing is computed at the moment."""
         return self._slots.qsize()
+
+    def start(self) -> None:
+        """Start the workers, so that a system without threads to give says so now, not to who brings the first job.
+
+        Raises:
+            RuntimeError: a thread could not be started.
+        """
+        with self._starting:
+            for i in range(len(self._workers), self.n_cores):
+                worker = threading.Thread(target=self._work, name=f"widedeep-worker-{i}", daemon=True)
+                worker.start()
+                self._workers.append(worker)
 
     def submit(self, job: Job, seconds: float) -> None:
         """Leave a job that is expected to take `seconds` to a worker, or to this thread if it collects such."""
@@ -117,7 +130,7 @@ class Pool:
         """
         # More than are idle would come too late as a rule; one is let in whenever a core becomes free.
         for _ in range(min(n_threads - 1, max(1, self.idle))):
-            self._put(shared.work)
+            self._put(shared.join)
         shared.work()
 
     def close(self) -> None:
@@ -131,33 +144,22 @@ class Pool:
 
     def _put(self, job: Job) -> None:
         if not self._workers:
-            self._start()
+            self.start()
         self._jobs.put(job)
-
-    def _start(self) -> None:
-        with self._starting:
-            if self._workers:
-                return
-            workers = [
-                threading.Thread(target=self._work, name=f"widedeep-worker-{i}", daemon=True)
-                for i in range(self.n_cores)
-            ]
-            for worker in workers:
-                worker.start()
-            self._workers = workers
 
     def _work(self) -> None:
         self._here.has_slot = True
         while (job := self._jobs.get()) is not None:
-            self._slots.get()
+            self._wait_for_slot()
             try:
-                while (more := self._do(job)) is not None:
-                    if not self._jobs.empty():  # others first
-                        self._jobs.put(more)
+                while job is not None:
+                    job = self._do(job)
+                    if self._hungry or not self._jobs.empty():  # others first
                         break
-                    job = more
             finally:
                 self._slots.put(None)
+            if job is not None:  # so that a worker that waits holds no job, and with it no model
+                self._jobs.put(job)
 
     def _do_or_put(self, job: Job) -> None:
         if not self._take_slot():
@@ -175,6 +177,12 @@ class Pool:
     def _give_back(self, n_slots: int) -> None:
         for _ in range(n_slots):
             self._slots.put(None)
+
+    def _wait_for_slot(self) -> None:
+        if not self._take_slot():
+            self._hungry.append(None)
+            self._slots.get()
+            self._hungry.pop()
 
     def _take_slot(self) -> bool:
         try:
@@ -217,7 +225,8 @@ class _Collection:
         here.limit_s, here.collected = self._limit_s, self._jobs
 
     def __exit__(self, *_: object) -> None:
-        self._pool._here.limit_s = -math.inf
+        here = self._pool._here
+        here.limit_s, here.collected = -math.inf, []  # jobs that are done must not stay in memory
         for job in self._jobs:
             self._pool._do_or_put(job)
 
@@ -229,8 +238,8 @@ class Shared:
         error: what a job raised, if one did; set before `ended` is called.
     """
 
-    def __init__(self, jobs: Sequence[Callable[[], None]], ended: Callable[[], None]) -> None:
-        """Store the jobs and what to call, from the thread of the last one, when all have ended."""
+    def __init__(self, jobs: Sequence[Callable[[], None]], ended: Callable[[Exception | None], None]) -> None:
+        """Store the jobs and what to call, from the thread of the last one, when all have ended: with `error`."""
         self.error: Exception | None = None
         self._ended = ended
         self._jobs = deque(jobs)
@@ -239,18 +248,27 @@ class Shared:
 
     def work(self) -> None:
         """Do jobs in order until none is left to start; when one raises, those not yet started are dropped."""
-        while True:
-            try:
-                job = self._jobs.popleft()
-            except IndexError:
-                return
-            n_done = 1
-            try:
-                job()
-            except Exception as error:  # handed on, whatever it is
-                self.error = error
-                n_done += self._drop()
-            self._finish(n_done)
+        while self._do_next():
+            pass
+
+    def join(self) -> Job | None:
+        """Do one job; return the same again while more are left, so that a worker can see to others in between."""
+        return self.join if self._do_next() and self._jobs else None
+
+    def _do_next(self) -> bool:
+        """Do the next job; return whether there was one."""
+        try:
+            job = self._jobs.popleft()
+        except IndexError:
+            return False
+        n_done = 1
+        try:
+            job()
+        except Exception as error:  # handed on, whatever it is
+            self.error = error
+            n_done += self._drop()
+        self._finish(n_done)
+        return True
 
     def _drop(self) -> int:
         dropped = 0
@@ -266,4 +284,4 @@ class Shared:
             self._left -= n_jobs
             is_last = self._left == 0
         if is_last:
-            self._ended()
+            self._ended(self.error)

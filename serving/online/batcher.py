@@ -129,12 +129,16 @@ class Batcher:
         with self._emptied:
             self._emptied.wait_for(lambda: not self._waiting_rows and not self._coming and not self._n_batches)
 
-    def _call_workers(self) -> None:
-        """Let one more worker cut a batch, if that is called for."""
+    def _call_workers(self, *, step_back: bool = False) -> None:
+        """Let one more worker cut a batch, if that is called for; with `step_back` behind who else comes meanwhile."""
         with self._lock:
             seconds = self._next_job_s()
         if seconds is not None:
-            self._pool.submit(self._cut_and_execute, seconds)
+            self._pool.submit(self._step_back if step_back else self._cut_and_execute, seconds)
+
+    def _step_back(self) -> Job:
+        """Return the job proper, which the pool puts behind the jobs that wait: this model has just had its turn."""
+        return self._cut_and_execute
 
     def _next_job_s(self) -> float | None:
         """Count one more worker as coming and return how long its batch will take; None if none is called for."""
@@ -157,7 +161,11 @@ class Batcher:
         return self._policy.wait_s(self._waiting_rows, oldest_s, self._clock())
 
     def _cut_and_execute(self) -> Job | None:
-        """Execute a batch on this thread, which has a slot of the pool; return the same again if more is at hand."""
+        """Execute a batch on this thread, which has a slot of the pool; return the same again if more is at hand.
+
+        What is left in the queue meanwhile goes to the next core that is free, whoever has used it, unless the batch is
+        so short that this thread is back sooner.
+        """
         with self._lock:
             batch, late = self._cut()
             self._coming -= 1
@@ -165,20 +173,21 @@ class Batcher:
             is_short = bool(batch) and self._ensemble.seconds(n_rows) < HAND_OFF_S
             self._n_short += is_short
             self._n_batches += bool(batch)
+        self._call_workers(step_back=True)
         for request in late:
             request.end(DeadlineExceeded("the deadline passed while the request waited"))
         if batch:
-            self._run(batch, lambda: self._ended(is_short))
+            self._run(batch, self._ended)
         with self._lock:
+            self._n_short -= is_short  # though a last run of it may still go on elsewhere: this thread is back
             seconds = self._next_job_s()
             self._tell_if_empty()
         return None if seconds is None else self._cut_and_execute
 
-    def _ended(self, is_short: bool) -> None:
+    def _ended(self) -> None:
         """Count a batch as over."""
         with self._lock:
             self._n_batches -= 1
-            self._n_short -= is_short
             self._tell_if_empty()
 
     def _tell_if_empty(self) -> None:

@@ -93,7 +93,8 @@ class Dispatcher:
                     self._drop(call_id)
             with self._pool.collect(HAND_OFF_S):
                 for call_id in list(islice(self._waiting, _BATCH)):
-                    self._begin(call_id, *self._waiting.pop(call_id))
+                    self._begin(call_id, *self._waiting[call_id])
+                    del self._waiting[call_id]  # not before it is open, or it would seem answered in between
             if self._timeouts:
                 self._expire()
             self._share()

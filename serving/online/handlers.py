@@ -1,4 +1,4 @@
-"""From gRPC to the servicer: parses bytes, waits for futures, and turns every error into its status.
+"""From gRPC to the servicer: parses bytes, waits for answers, and turns every error into its status.
 
 Requests arrive unparsed, so that bytes that are no message get INVALID_ARGUMENT instead of gRPC's own INTERNAL.
 Control calls have threads of their own: liveness must be answered while every inference thread waits.

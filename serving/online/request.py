@@ -78,6 +78,7 @@ class Request:
             self._answer = answer
             self.is_ended = True
             waiter, callbacks = self._waiter, self._callbacks
+            self._callbacks = []  # they lead back here: without them nothing outlives its last user
         if waiter is not None:
             waiter.release()
         for callback in callbacks:
@@ -90,11 +91,6 @@ class Request:
     def cancel(self) -> bool:
         """Tell that nobody waits any more; return whether that came before the answer."""
         return self.end(Cancelled("the caller cancelled the request"))
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether it ended by `cancel`."""
-        return isinstance(self._answer, Cancelled)
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Call `callback` once when the request has ended, from the thread that ended it, or at once."""

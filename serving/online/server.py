@@ -99,6 +99,7 @@ class Server:
             BundleError: a bundle is damaged or fails its golden check.
         """
         check_installation()
+        self._pool.start()
         self.repository.start()
         self._check_providers()
         limit = self._settings.max_message_bytes

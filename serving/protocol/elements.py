@@ -19,6 +19,8 @@ from ..contract.tensors import Array, DataType
 from . import messages as m
 
 _LENGTH = struct.Struct("<I")
+_LABEL_LENGTH = 64
+"""Longer texts are hardly labels, and would take much memory to remember."""
 _IS_LITTLE_ENDIAN = sys.byteorder == "little"
 
 # datatype -> field of InferTensorContents, and the type its elements have there
@@ -43,12 +45,20 @@ def to_raw(array: Array) -> bytes:
     datatype = DataType.of(array)
     if datatype is not DataType.BYTES:
         return (array if _IS_LITTLE_ENDIAN else array.byteswap()).tobytes()
-    return b"".join(map(_packed, array.ravel().tolist()))
+    return b"".join(
+        _packed_label(element) if type(element) is str and len(element) <= _LABEL_LENGTH else _packed(element)
+        for element in array.ravel().tolist()
+    )
 
 
 @lru_cache(maxsize=4096)
+def _packed_label(label: str) -> bytes:
+    """Return what `_packed` does; remembered, since labels come again and again."""
+    return _packed(label)
+
+
 def _packed(element: object) -> bytes:
-    """Return one BYTES element behind its length; remembered, since labels come again and again."""
+    """Return one BYTES element behind its length."""
     encoded = element if isinstance(element, bytes) else str(element).encode()
     return _LENGTH.pack(len(encoded)) + encoded
 

@@ -69,7 +69,7 @@ def test_calls_that_wait_hold_no_thread(start_server: Starter, repository_path: 
     with grpc.insecure_channel(server.address) as channel:
         calls = [begin(channel) for _ in range(199)]
         wait_for(lambda: server.repository.get("animals").waiting_rows == 199)
-        # One spins in each channel of grpcio's client, and the pool starts its workers with the first batch.
+        # One spins in each channel of grpcio's client.
         assert threading.active_count() < before + 10
         calls.append(begin(channel))
         assert {len(call.result().raw_output_contents) for call in calls} == {2}
@@ -204,6 +204,20 @@ def test_calls_that_come_while_it_drains_are_refused_and_those_before_answered(s
         assert codes == {grpc.StatusCode.UNAVAILABLE: 30}
         assert late[0].details() == "the server is draining"
         assert begin(channel).code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_call_that_is_being_read_does_not_count_as_answered(servicer: Servicer) -> None:
+    seen: list[bool] = []
+
+    def infer(request: m.ModelInferRequest, time_left_s: float | None) -> Any:
+        assert front._dispatcher is not None
+        seen.append(front._dispatcher.is_answered)
+        return servicer.infer(request, time_left_s)
+
+    with listening(infer) as (front, channel):
+        assert len(begin(channel).result().raw_output_contents) == 2
+        wait_for(lambda: front._dispatcher is not None and front._dispatcher.is_answered)
+    assert seen == [False]
 
 
 def test_a_stopped_server_leaves_no_folder_behind(

@@ -1,5 +1,8 @@
 """Whatever plan a bundle runs by, it gives the same answers; and what is measured is kept and used."""
 
+import gc
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +15,7 @@ from small_bundle import fused_graph, make_bundle, rows
 from widedeep.serving.contract.bundle import Samples, read_bundle, read_samples, write_bundle
 from widedeep.serving.contract.combiner import LinearPool
 from widedeep.serving.contract.errors import InvalidInput
+from widedeep.serving.engine import ensemble as ensemble_module
 from widedeep.serving.engine import profile as profile_module
 from widedeep.serving.engine.cache import Cache
 from widedeep.serving.engine.ensemble import Ensemble
@@ -137,6 +141,36 @@ def test_a_fused_graph_that_answers_otherwise_than_the_golden_rows_is_refused(tm
     swapped = Ensemble(bundle, replace(ensemble._graphs, fused=foreign), ensemble.pool)
     with pytest.raises(Exception, match="golden output 'probabilities' differs"):
         swapped.verify(read_samples(tmp_path / "b"))
+
+
+def test_a_batch_that_threads_have_shared_leaves_memory_with_its_last_user(
+    with_plans: Callable[[Plan, Plan, Plan], Ensemble],
+) -> None:
+    long = Plan(1, 0.0, 1e-2)
+    ensemble = with_plans(long, long, Plan(256, 1.0, 1.0))
+    batch = rows(8)
+    image = weakref.ref(batch["image"])
+    gc.disable()
+    try:
+        ensemble.predict(batch)
+        del batch
+        deadline = time.monotonic() + 10
+        while image() is not None:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+    finally:
+        gc.enable()
+
+
+def test_only_so_many_runs_are_remembered(
+    with_plans: Callable[[Plan, Plan, Plan], Ensemble], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ensemble_module, "_MEMO_RUNS", 100)
+    long = Plan(1, 0.0, 1e-2)
+    ensemble = with_plans(long, long, Plan(256, 1.0, 1.0))
+    for n_rows in (*range(1, 30), 60):
+        ensemble.predict(rows(n_rows))
+        assert 0 < sum(len(runs) for runs, _ in ensemble._schedules.values()) <= 100
 
 
 def test_a_bundle_is_measured_once_a_machine(fused_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

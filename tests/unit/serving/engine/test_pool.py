@@ -1,5 +1,6 @@
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ def pool() -> Iterator[Pool]:
 def run(pool: Pool, jobs: Sequence[Callable[[], None]], n_threads: int) -> None:
     """Share jobs among threads and wait for the last."""
     ended = threading.Event()
-    shared = Shared(jobs, ended.set)
+    shared = Shared(jobs, lambda _: ended.set())
     with pool.slot():
         pool.share(shared, n_threads)
     assert ended.wait(10)
@@ -147,9 +148,72 @@ def test_a_job_that_fails_is_logged_and_its_worker_lives_on(caplog: pytest.LogCa
     assert "a job failed" in caplog.text
 
 
+def test_a_thread_that_waits_keeps_no_job_in_memory(pool: Pool) -> None:
+    class Model:
+        def job(self) -> None:
+            pass
+
+    left_to_a_worker, collected = Model(), Model()
+    gone = [weakref.ref(left_to_a_worker), weakref.ref(collected)]
+    pool.submit(left_to_a_worker.job, 1.0)
+    with pool.collect(1.0):
+        pool.submit(collected.job, 0.0)
+    del left_to_a_worker, collected
+    deadline = time.monotonic() + 10
+    while any(model() is not None for model in gone):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_workers_that_cannot_all_be_started_are_completed_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def start_two(thread: threading.Thread) -> None:
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+        started.append(thread)
+
+    pool = Pool(3)
+    monkeypatch.setattr(threading.Thread, "start", start_two)
+    with pytest.raises(RuntimeError, match="can't start"):
+        pool.start()
+    monkeypatch.undo()
+    pool.start()
+    together = threading.Barrier(4, timeout=10)
+    for _ in range(3):
+        pool.submit(lambda: together.wait() and None, 0.0)
+    together.wait()
+    pool.close()
+
+
 def test_the_cgroup_quota_limits_the_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("50000 100000\n")
     monkeypatch.setattr(pool_module, "CPU_MAX", tmp_path / "cpu.max")
     assert available_cores() == 1
     (tmp_path / "cpu.max").write_text("max 100000\n")
     assert available_cores() >= 1
+
+
+def test_a_worker_that_joins_a_long_list_sees_to_others_in_between() -> None:
+    pool = Pool(2)
+    order: list[str] = []
+    entered, other = threading.Semaphore(0), threading.Event()
+
+    def job() -> None:
+        entered.release()
+        other.wait(0.05)
+        order.append("shared")
+
+    def run_other() -> None:
+        order.append("other")
+        other.set()
+
+    caller = threading.Thread(target=run, args=(pool, [job] * 20, 2))
+    caller.start()
+    assert entered.acquire(timeout=10)
+    pool.submit(run_other, 0.0)
+    caller.join(30)
+    pool.close()
+    assert order.index("other") < 6

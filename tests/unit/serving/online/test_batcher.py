@@ -1,6 +1,7 @@
 """The batcher in front of a small executor that doubles its rows, can be held up, and fails on negative rows."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -342,6 +343,98 @@ def test_a_batch_ends_where_larger_ones_gain_nothing(bench: Callable[..., Bench]
     for request in (*requests, whole):
         answer(request)
     assert b.doubler.batches == [[0], [1, 2], [3, 4], [5], [10, 11, 12]]
+
+
+def test_what_waits_is_executed_though_the_end_of_a_short_batch_is_left_to_another_thread(
+    bench: Callable[..., Bench],
+) -> None:
+    b = bench()
+    ends: list[Callable[[], None]] = []
+    waiting: list[Request] = []
+    start = b.doubler.start
+
+    def leave_the_end(inputs: Any, n_rows: int, outputs: Any, done: Any, observe: Any, *, first_row: int) -> None:
+        b.doubler.start = start  # type: ignore[method-assign]  # the next batch as usual
+        ends.append(lambda: start(inputs, n_rows, outputs, done, observe, first_row=first_row))
+        waiting.append(b.submit(2))
+
+    b.doubler.start = leave_the_end  # type: ignore[method-assign]  # a batch of which another thread has the last run
+    first = b.submit(1)
+    while not waiting:
+        time.sleep(0.001)
+    try:
+        assert answer(waiting[0]) == [4]
+    finally:
+        ends[0]()
+    assert answer(first) == [2]
+
+
+def test_what_one_worker_leaves_in_the_queue_goes_to_the_next_core_that_is_free() -> None:
+    doubler, pool = Doubler(), Pool(2)
+    doubler.efficient_rows = 1
+    doubler.seconds = lambda n_rows: 1.0 * n_rows  # type: ignore[method-assign]  # longer than waking a thread takes
+    batcher = Batcher(cast("Any", doubler), pool, BatchPolicy(), Statistics(1))
+    requests = [Request(inputs={"x": np.full((1, 1), x)}, n_rows=1, outputs=("double",)) for x in (1.0, 2.0)]
+    freed, taken = threading.Event(), threading.Barrier(3, timeout=WAIT_S)
+
+    def take_a_core() -> None:
+        with pool.slot():
+            taken.wait()
+            freed.wait(WAIT_S)
+
+    others = [threading.Thread(target=take_a_core) for _ in range(2)]
+    for other in others:
+        other.start()
+    taken.wait()
+    execute = doubler.execute
+
+    def hold_the_first(inputs: Any, n_rows: int, outputs: Any, observe: Any) -> Any:
+        if inputs["x"][0, 0] == 1.0:
+            requests[1].result(WAIT_S)
+        return execute(inputs, n_rows, outputs, observe)
+
+    doubler.execute = hold_the_first  # type: ignore[method-assign]  # it ends only after the other one
+    for request in requests:
+        batcher.submit(request)
+    freed.set()
+    assert [answer(request) for request in requests] == [[2], [4]]
+    batcher.close()
+    pool.close()
+
+
+def test_models_that_share_a_core_take_turns() -> None:
+    pool = Pool(1)
+    order: list[str] = []
+    batchers: dict[str, Batcher] = {}
+    requests: list[Request] = []
+
+    def submit(name: str, n_rows: int) -> None:
+        requests.append(Request(inputs={"x": np.ones((n_rows, 1))}, n_rows=n_rows, outputs=("double",)))
+        batchers[name].submit(requests[-1])
+
+    def make(name: str) -> Doubler:
+        doubler = Doubler()
+        doubler.seconds = lambda n_rows: 1.0 * n_rows  # type: ignore[method-assign]  # not worth waiting for
+        execute = doubler.execute
+
+        def note(*args: Any) -> Any:
+            order.append(name)
+            if order == ["long"]:
+                submit("short", 1)
+            return execute(*args)
+
+        doubler.execute = note  # type: ignore[method-assign]  # tells whose turn it was
+        return doubler
+
+    for name in ("long", "short"):
+        batchers[name] = Batcher(cast("Any", make(name)), pool, BatchPolicy(max_batch_rows=2), Statistics(1))
+    submit("long", 6)
+    for request in requests:
+        answer(request)
+    assert order == ["long", "short", "long", "long"]
+    for batcher in batchers.values():
+        batcher.close()
+    pool.close()
 
 
 class SevenElsewhere(Tally):

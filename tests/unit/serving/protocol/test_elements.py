@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from widedeep.serving.contract.errors import InvalidInput
 from widedeep.serving.contract.tensors import Array, DataType
+from widedeep.serving.protocol import elements
 from widedeep.serving.protocol import messages as m
 from widedeep.serving.protocol.elements import from_contents, from_raw, to_raw
 
@@ -42,6 +43,20 @@ def test_raw_text_follows_its_length() -> None:
 
 def test_bytes_of_numpy_go_as_they_are() -> None:
     assert to_raw(np.array([b"ab"])) == to_raw(np.array(["ab"])) == to_raw(np.array([b"ab"], object))
+
+
+def test_elements_that_are_equal_but_read_otherwise_go_as_they_read() -> None:
+    for element in (1, True, 1.0):
+        assert to_raw(np.array([element, [element]], object)[:1])[4:].decode() == str(element)
+
+
+def test_long_texts_are_not_remembered() -> None:
+    to_raw(np.array(["x" * 1000], object))
+    before = elements._packed_label.cache_info()
+    to_raw(np.array(["y" * 1000], object))
+    assert elements._packed_label.cache_info() == before
+    to_raw(np.array(["a label"], object))
+    assert elements._packed_label.cache_info() != before
 
 
 def test_raw_numbers_are_not_copied() -> None:
