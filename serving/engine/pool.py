@@ -13,8 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Protocol
+
+from .slots import Slots
 
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 """Quota and period of this process's cgroup, version 2."""
@@ -55,18 +57,15 @@ class Pool:
         """Prepare a worker a core, started by `start` or when first needed; None means all cores available."""
         self.n_cores = n_cores or available_cores()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._slots: SimpleQueue[None] = SimpleQueue()
-        for _ in range(self.n_cores):
-            self._slots.put(None)
+        self._slots = Slots(self.n_cores)
         self._starting = threading.Lock()
         self._workers: list[threading.Thread] = []
-        self._hungry: deque[None] = deque()  # one entry for each worker that has a job and waits for a slot
         self._here = _Here()
 
     @property
     def idle(self) -> int:
         """Cores on which nothing is computed at the moment."""
-        return self._slots.qsize()
+        return self._slots.free
 
     def start(self) -> None:
         """Start the workers, so that a system without threads to give says so now, not to who brings the first job.
@@ -101,27 +100,23 @@ class Pool:
         if here.has_slot:
             yield
             return
-        self._slots.get()
+        self._slots.take()
         here.has_slot = True
         try:
             yield
         finally:
             here.has_slot = False
-            self._slots.put(None)
+            self._slots.give_back()
 
     @contextmanager
     def more_slots(self, n: int) -> Iterator[bool]:
         """Take `n` further slots, all or none, for a run on several threads; tells whether they were to be had."""
-        taken = 0
-        while taken < n and self._take_slot():
-            taken += 1
-        if taken < n:
-            self._give_back(taken)
-            taken = 0
+        has_them = self._slots.try_take(n)
         try:
-            yield taken == n
+            yield has_them
         finally:
-            self._give_back(taken)
+            if has_them:
+                self._slots.give_back(n)
 
     def share(self, shared: "Shared", n_threads: int) -> None:
         """Work on shared jobs from this thread, which has a slot, and let at most `n_threads - 1` workers join.
@@ -150,19 +145,19 @@ class Pool:
     def _work(self) -> None:
         self._here.has_slot = True
         while (job := self._jobs.get()) is not None:
-            self._wait_for_slot()
+            self._slots.take()
             try:
                 while job is not None:
                     job = self._do(job)
-                    if self._hungry or not self._jobs.empty():  # others first
+                    if self._slots.is_wanted or not self._jobs.empty():  # others first
                         break
             finally:
-                self._slots.put(None)
+                self._slots.give_back()
             if job is not None:  # so that a worker that waits holds no job, and with it no model
                 self._jobs.put(job)
 
     def _do_or_put(self, job: Job) -> None:
-        if not self._take_slot():
+        if not self._slots.try_take():
             self._put(job)
             return
         self._here.has_slot = True
@@ -170,26 +165,9 @@ class Pool:
             more = self._do(job)
         finally:
             self._here.has_slot = False
-            self._slots.put(None)
+            self._slots.give_back()
         if more is not None:
             self._put(more)
-
-    def _give_back(self, n_slots: int) -> None:
-        for _ in range(n_slots):
-            self._slots.put(None)
-
-    def _wait_for_slot(self) -> None:
-        if not self._take_slot():
-            self._hungry.append(None)
-            self._slots.get()
-            self._hungry.pop()
-
-    def _take_slot(self) -> bool:
-        try:
-            self._slots.get_nowait()
-        except Empty:
-            return False
-        return True
 
     @staticmethod
     def _do(job: Job) -> Job | None:
