@@ -95,7 +95,9 @@ class ServeSettings(BaseSettings):
         "auto",
         description="what speaks HTTP/2: `native` (needs widedeep[native]), `grpcio`, or the first that is there",
     )
-    handler_threads: int = Field(64, ge=1, description="inference calls handled at once")
+    handler_threads: int = Field(
+        0, ge=0, description="inference calls that grpcio handles at once; 0 means four a core, and at least 16"
+    )
     versions: int = Field(1, ge=1, description="newest versions of each model that are served")
     max_streams: int = Field(64, ge=1, description="ModelStreamInfer calls open at once")
     workers: int = Field(

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from widedeep.serving.engine.plan import (
     HAND_OFF_S,
+    SHORT_S,
     Plan,
     choose_plan,
     efficient_rows,
@@ -43,6 +44,11 @@ def test_work_shorter_than_a_hand_off_stays_in_one_thread() -> None:
     runs, n_threads = schedule({0: tiny, 1: tiny}, 64, 8)
     assert n_threads == 1
     assert len(runs) == 2
+
+
+def test_many_short_runs_stay_in_one_thread_however_long_they_take_together() -> None:
+    tiny = Plan(chunk_rows=256, call_s=SHORT_S / 2, row_s=0.0)
+    assert schedule(dict.fromkeys(range(200), tiny), 64, 8)[1] == 1
 
 
 def test_a_heavy_member_is_spread_over_the_cores_and_starts_first() -> None:
