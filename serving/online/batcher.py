@@ -9,41 +9,23 @@ import heapq
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 
-import numpy as np
-
 from ..contract.errors import DeadlineExceeded, InvalidInput, NotReady, Overloaded
-from ..contract.tensors import Array
 from ..engine.batch import Outputs
 from ..engine.ensemble import Ensemble
 from ..engine.plan import HAND_OFF_S
 from ..engine.pool import Job, Pool
 from .alarm import Alarm
+from .execution import Execution, Piece, joined, split
 from .policy import BatchPolicy, urgency_s
 from .request import Request
-from .statistics import BatchRecord, Statistics
+from .statistics import Statistics
 from .tally import SharedCount, Tally
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Rows `start` to `stop` of a request, as part of a batch."""
-
-    request: Request
-    start: int
-    stop: int
-
-    def inputs(self) -> Mapping[str, Array]:
-        """Return the rows' inputs, as views."""
-        if self.stop - self.start == self.request.n_rows:
-            return self.request.inputs
-        return {name: array[self.start : self.stop] for name, array in self.request.inputs.items()}
 
 
 class Batcher:
@@ -236,7 +218,7 @@ class Batcher:
     def _run(self, batch: Sequence[Piece], ended: Callable[[], None]) -> None:
         """Execute and answer a batch; `ended` is called once all of it is over."""
         try:
-            execution = _Execution(batch, self._clock)
+            execution = Execution(batch, self._clock)
         except Exception as error:  # no memory for the merged rows
             self._give_up(batch, error, ended)
             return
@@ -249,7 +231,7 @@ class Batcher:
             first_row=batch[0].start,
         )
 
-    def _finish(self, execution: "_Execution", ended: Callable[[], None], answer: Outputs | Exception) -> None:
+    def _finish(self, execution: "Execution", ended: Callable[[], None], answer: Outputs | Exception) -> None:
         """Count and answer a batch."""
         batch = execution.batch
         if isinstance(answer, Exception):
@@ -257,7 +239,7 @@ class Batcher:
             return
         executed = self._clock()
         try:
-            parts = _split(answer, batch)
+            parts = split(answer, batch)
             self._statistics.record_batch(execution.record(executed), time.time_ns() // 1_000_000)
         except Exception as error:  # without an answer its callers would wait for ever
             self._give_up(batch, error, ended)
@@ -292,7 +274,7 @@ class Batcher:
                 if request.answered < request.n_rows:
                     return
             try:
-                answer = _joined([request.parts[start] for start in sorted(request.parts)])
+                answer = joined([request.parts[start] for start in sorted(request.parts)])
             except Exception as error:
                 answer = error
         request.end(answer)
@@ -316,56 +298,3 @@ class Batcher:
             self._queue = [entry for entry in self._queue if entry[2].is_waiting]
             heapq.heapify(self._queue)
             self._n_gone = 0
-
-
-class _Execution:
-    """One batch as the ensemble sees it, and what became of it."""
-
-    def __init__(self, batch: Sequence[Piece], clock: Callable[[], float]) -> None:
-        self.batch = batch
-        self._clock = clock
-        self._started = clock()
-        self._waited = [self._started - piece.request.arrived_s for piece in batch if piece.start == 0]
-        self._runs: list[tuple[int, int, float]] = []
-        self.n_rows = sum(piece.stop - piece.start for piece in batch)
-        self.outputs = batch[0].request.outputs
-        if len(batch) > 1:
-            self.outputs = list(dict.fromkeys(name for piece in batch for name in piece.request.outputs))
-        self.inputs = _merged(batch)
-        self._merged = clock()
-
-    def observe(self, graph: int, n_rows: int, seconds: float) -> None:
-        self._runs.append((graph, n_rows, seconds))
-
-    def record(self, executed: float) -> BatchRecord:
-        return BatchRecord(
-            n_rows=self.n_rows,
-            waited_s=self._waited,
-            input_s=self._merged - self._started,
-            infer_s=executed - self._merged,
-            output_s=self._clock() - executed,
-            members=self._runs,
-        )
-
-
-def _merged(batch: Sequence[Piece]) -> Mapping[str, Array]:
-    """Return the inputs of a batch; those of one whole request are passed on without a copy."""
-    if len(batch) == 1:
-        return batch[0].inputs()
-    parts = [piece.inputs() for piece in batch]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _split(outputs: Outputs, batch: Sequence[Piece]) -> list[Outputs]:
-    """Return each piece's rows of the outputs that its request asked for, as views."""
-    parts: list[Outputs] = []
-    start = 0
-    for piece in batch:
-        stop = start + piece.stop - piece.start
-        parts.append({name: outputs[name][start:stop] for name in piece.request.outputs})
-        start = stop
-    return parts
-
-
-def _joined(parts: Sequence[Outputs]) -> Outputs:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
