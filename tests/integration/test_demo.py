@@ -24,10 +24,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, A
     return output, run_demo(output, port=0, seed=0, fresh=False, console=Console(quiet=True))
 
 
-def test_the_learned_ensemble_is_at_least_as_good_as_the_best_member(demo: tuple[Path, Mapping[str, Any]]) -> None:
+def test_the_learned_ensemble_is_as_good_as_the_best_member_and_better_than_all_others(
+    demo: tuple[Path, Mapping[str, Any]],
+) -> None:
     _, results = demo
-    best = min(metrics["log_loss"] for metrics in results["members"].values())
-    assert results["combiners"][results["chosen"]]["log_loss"] <= best
+    best, second, *_ = sorted(metrics["log_loss"] for metrics in results["members"].values())
+    learned = results["combiners"][results["chosen"]]["log_loss"]
+    # Nets train differently from one processor to another, and 360 rows do not tell losses apart by less than 0.005:
+    # where those of single rows vary by 0.1, that is their standard error.
+    assert learned <= best + 0.005
+    assert learned < second
 
 
 def test_the_results_are_on_disk_for_every_member_and_combiner(demo: tuple[Path, Mapping[str, Any]]) -> None:
