@@ -59,19 +59,26 @@ class Opener:
         self._fallback = fallback
         self._cache = cache or Cache(None)
 
-    def open(self, key: int, options: GraphOptions = USUAL) -> Member | Fused | None:
-        """Open a graph: a member by its index, or `FUSED`; None if there is no fused one that can run here.
+    @property
+    def keys(self) -> tuple[int, ...]:
+        """Keys of the graphs that can run here: every member's index, and `FUSED` where there is a fused graph.
 
-        The fused graph runs on the CPU, so there must be one, and no member in it may be meant for an accelerator.
+        That runs on the CPU, so no member in it may be meant for an accelerator.
+        """
+        fused, members = self.bundle.fused, tuple(range(len(self.bundle.members)))
+        if fused is None or any(self.providers[name] != (CPU,) for name in fused.members):
+            return members
+        return (*members, FUSED)
+
+    def open(self, key: int, options: GraphOptions = USUAL) -> Member | Fused:
+        """Open the graph of one of `keys`.
 
         Raises:
             BundleError: the graph does not load or fit.
             ConfigurationError: a provider is not to be had.
         """
         bundle = self.bundle
-        if key == FUSED:
-            if bundle.fused is None or any(self.providers[name] != (CPU,) for name in bundle.fused.members):
-                return None
+        if key == FUSED and bundle.fused is not None:
             return Fused(self._path, bundle.fused, bundle, options=options, cache=self._cache)
         spec = bundle.members[key]
         return Member(
@@ -95,11 +102,10 @@ class Opener:
         known = read_setups(self._cache, self.bundle, self.providers)
         setups: Setups = {}
         graphs: dict[int, Member | Fused] = {}
-        for key in (*range(len(self.bundle.members)), FUSED):
+        for key in self.keys:
             setup = known.get(key)
-            if (graph := self.open(key, USUAL if setup is None else setup.options)) is not None:
-                graphs[key] = graph
-                setups[key] = setup or Setup(USUAL, plan_of(graph, rows, clock))
+            graphs[key] = self.open(key, USUAL if setup is None else setup.options)
+            setups[key] = setup or Setup(USUAL, plan_of(graphs[key], rows, clock))
         setups[COMBINER] = known.get(COMBINER) or Setup(USUAL, self.combiner_plan(clock))
         if setups != known:
             self.remember(setups)
@@ -113,7 +119,7 @@ class Opener:
             members=tuple(graph for graph in graphs.values() if isinstance(graph, Member)),
             fused=fused if isinstance(fused, Fused) else None,
             plans={key: setup.plan for key, setup in setups.items()},
-            wide={key: graph for key, options in several.items() if (graph := self.open(key, options))},
+            wide={key: self.open(key, options) for key, options in several.items()},
         )
 
     def remember(self, setups: Setups) -> None:

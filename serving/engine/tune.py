@@ -71,9 +71,7 @@ def tune(
     opener = Opener(path, bundle, resolve(bundle, providers or {}), cache=cache)
     search = _Search(opener, rows, n_cores or available_cores(), clock)
     found: dict[int, Tuned] = {}
-    for key in (*range(len(bundle.members)), FUSED):
-        if key == FUSED and opener.open(FUSED) is None:
-            continue
+    for key in opener.keys:
         progress(_name(bundle, key))
         found[key] = search.best(key)
     setups: Setups = {key: tuned.setup for key, tuned in found.items()}
@@ -93,11 +91,11 @@ class _Search:
 
     def best(self, key: int) -> Tuned:
         """Measure one graph; the candidates take turns, so that a busy moment is shared by all."""
-        usual = self._open(key, USUAL)
+        usual = self.opener.open(key, USUAL)
         graphs: dict[Optimization, Member | Fused] = {USUAL.optimization: usual}
         if usual.provider == CPU:
             others = (level for level in get_args(Optimization) if level != USUAL.optimization)
-            graphs |= {level: self._open(key, GraphOptions(1, level)) for level in others}
+            graphs |= {level: self.opener.open(key, GraphOptions(1, level)) for level in others}
         rounds = [
             {level: timed(graph.run, self.rows, self.clock) for level, graph in graphs.items()} for _ in range(ROUNDS)
         ]
@@ -120,7 +118,7 @@ class _Search:
         seconds: dict[int, float] = {}
         threads = 1
         while threads <= self.n_cores:
-            seconds[threads] = self._seconds(self._open(key, GraphOptions(threads, level)))
+            seconds[threads] = self._seconds(self.opener.open(key, GraphOptions(threads, level)))
             if seconds[1] < _LASTS_S or not _pays(seconds, threads):
                 break
             threads *= 2
@@ -134,11 +132,6 @@ class _Search:
             graph.run(row)
             times.append(self.clock() - started)
         return median(times[1:])
-
-    def _open(self, key: int, options: GraphOptions) -> Member | Fused:
-        graph = self.opener.open(key, options)
-        assert graph is not None  # noqa: S101 - `tune` has looked whether there is one
-        return graph
 
 
 def _pays(seconds: Mapping[int, float], threads: int) -> bool:
