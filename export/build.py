@@ -18,12 +18,14 @@ import numpy.typing as npt
 
 from ..serving.contract.bundle import Bundle, MemberSpec, Samples, check_place, write_bundle
 from ..serving.contract.columns import bind_columns
+from ..serving.contract.histograms import HISTOGRAMS_FILE
 from ..serving.contract.tensors import Array, TensorSpec, check_rows
 from ..serving.engine import member as engine
 from ..serving.engine.ensemble import Ensemble
 from ..serving.engine.outputs import outputs_of
 from .batches import Arrays, only_rows, spread
 from .bundled_graph import bundled_graph, check_worth
+from .histograms import histograms_of, to_bytes
 from .member import ConversionError, Member
 from .quantize import Int8, to_int8
 from .weights import AnyLearner, Selection, learn
@@ -62,6 +64,7 @@ def build(
     scores: Mapping[str, Array],
     target: Array | Sequence[object],
     rows: Rows,
+    reference: Rows | None = None,
     classes: Sequence[str] | Sequence[int] | None = None,
     learners: Sequence[AnyLearner] | None = None,
     seed: int = 0,
@@ -69,6 +72,7 @@ def build(
     golden_rows: int = 8,
     int8: Int8 | None = None,
     fused: bool | None = None,
+    pixel_scale: Mapping[str, float] | None = None,
     on_learner: Callable[[str], None] = lambda _: None,
 ) -> Built:
     """Learn how to combine the members and write the bundle.
@@ -84,6 +88,8 @@ def build(
         rows: input name -> real rows of the inputs that the members take, at least one, or a pandas DataFrame with the
             columns that they were converted from; `golden_rows` of them, evenly
             spaced, go into the bundle with the exact answers. They need not be the rows of `scores`.
+        reference: rows that those to be scored in batch jobs are compared with, `rows` by default: histograms of their
+            inputs go into the bundle, of at most 100,000 of them, evenly spaced.
         classes: labels to serve, in score order, where the members only know the numbers 0 to n_outputs - 1.
         learners: weight learners to choose from, all by default.
         seed: of the folds and of the learners that draw at random.
@@ -92,11 +98,13 @@ def build(
         int8: nets to serve in int8, calibrated on `rows`, if the ensemble stays as good on held-out rows.
         fused: whether the bundle also carries members and combiner as one graph, which serving runs where that is
             faster; by default where the members together take at most 16 MiB and the graph can be proven on `rows`.
+        pixel_scale: input name -> what pixels from 0 to 255 are divided by to become its values, 1 where they are taken
+            as they are; batch jobs need it to take images.
         on_learner: called with each learner's name once it is fitted and judged, for progress.
 
     Raises:
         ConversionError: members contradict each other in task, outputs, classes or an input's declaration, int8
-            costs more than it may, or `fused` is demanded and cannot be had.
+            costs more than it may, `fused` is demanded and cannot be had, or `pixel_scale` names no input.
         InvalidInput: `rows` lacks an input or does not fit one.
         ValueError: scores or target do not fit the members.
         BundleError: something else than a bundle stands at `path`, or the written bundle does not answer as its
@@ -110,9 +118,10 @@ def build(
         raise ValueError(f"scores are of {sorted(scores)}, members are {sorted(members)}; expected the same names")
     first = _agreed(members)
     labels = _labels(first, classes)
-    inputs = merged_inputs(members)
+    inputs = _with_pixel_scale(merged_inputs(members), pixel_scale or {})
     real = _checked(inputs, rows)
     golden = _golden(real, golden_rows)
+    histograms = histograms_of(inputs, real if reference is None else _checked(inputs, reference))
     truth = _truth(target, labels)
     ordered = {member: np.asarray(scores[member], np.float64) for member in members}
     selection = learn(
@@ -141,7 +150,8 @@ def build(
     graphs = {member_name: member.graph for member_name, member in members.items()}
     samples = Samples(golden, outputs_of(bundle, _run(bundle, graphs, golden)))
     bundle, one, not_fused = _fused(bundle, graphs, golden, real, wish=fused)
-    written = write_bundle(path, bundle, graphs, samples, {HELD_OUT_FILE: _held_out(truth, ordered)}, fused=one)
+    evidence = {HELD_OUT_FILE: _held_out(truth, ordered), HISTOGRAMS_FILE: to_bytes(histograms)}
+    written = write_bundle(path, bundle, graphs, samples, evidence, fused=one)
     Ensemble.load(path)
     return Built(path, written, selection, not_fused)
 
@@ -179,6 +189,13 @@ def merged_inputs(members: Mapping[str, Member]) -> tuple[TensorSpec, ...]:
                 ),
             )
     return tuple(spec for _, spec in merged.values())
+
+
+def _with_pixel_scale(inputs: tuple[TensorSpec, ...], scales: Mapping[str, float]) -> tuple[TensorSpec, ...]:
+    names = [spec.name for spec in inputs]
+    if unknown := [name for name in scales if name not in names]:
+        raise ConversionError(f"pixel_scale: the members take no input {unknown[0]!r}; they take {names}")
+    return tuple(replace(spec, pixel_scale=scales.get(spec.name)) for spec in inputs)
 
 
 def _categories(one: TensorSpec, other: TensorSpec) -> tuple[str, ...]:

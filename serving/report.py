@@ -22,9 +22,9 @@ def describe_bundle(bundle: Bundle) -> str:
     """
     chosen = bundle.selection.get("chosen", bundle.combiner.kind)
     sections = {
-        "Inputs": _table(_INPUT_HEADER, map(_input_row, bundle.inputs)),
-        "Members": _table(("name", "model", "from", "inputs", "sha256"), map(_member_row, bundle.members)),
-        "Parity with the trained models": _table(_CERTIFICATE_HEADER, map(_certificate_row, bundle.members)),
+        "Inputs": table(_INPUT_HEADER, map(_input_row, bundle.inputs)),
+        "Members": table(("name", "model", "from", "inputs", "sha256"), map(_member_row, bundle.members)),
+        "Parity with the trained models": table(_CERTIFICATE_HEADER, map(_certificate_row, bundle.members)),
         **_int8_sections(bundle),
         f"Combiner: {chosen}": "\n".join(_weights(bundle.combiner, [m.name for m in bundle.members])),
         **_selection_sections(bundle.selection),
@@ -39,8 +39,7 @@ def describe_bundle(bundle: Bundle) -> str:
         head.append("created by " + ", ".join(f"{library} {version}" for library, version in bundle.created_by.items()))
     if bundle.fused is not None:
         head.append(_fused(bundle.fused))
-    text = "\n".join([*head, *(f"\n{title}\n{text}" for title, text in sections.items())])
-    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+    return printable("\n".join([*head, *(f"\n{title}\n{text}" for title, text in sections.items())]))
 
 
 def describe_tuning(title: str, found: Sequence["Tuned"]) -> str:
@@ -55,7 +54,7 @@ def describe_tuning(title: str, found: Sequence["Tuned"]) -> str:
         rows.append(
             (one.name, chunk, chosen, f"{one.row_us[chosen]:.4g}", others, by_threads, str(one.setup.plan.threads))
         )
-    return f"{title}\n{_table(header, rows)}"
+    return f"{title}\n{table(header, rows)}"
 
 
 def _selection_sections(selection: Mapping[str, Any]) -> dict[str, str]:
@@ -93,7 +92,7 @@ def _weights(combiner: Combiner, names: Sequence[str], indent: str = "  ") -> li
         for i, (name, weight) in enumerate(zip(names, parameters, strict=True))
     ]
     header = ("member", label) if temperatures is None else ("member", label, "temperature")
-    return [indent + line for line in _table(header, rows).splitlines()]
+    return [indent + line for line in table(header, rows).splitlines()]
 
 
 def _by_member(combiner: Combiner) -> Any:
@@ -106,12 +105,12 @@ def _by_member(combiner: Combiner) -> Any:
 def _metrics(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     columns = [key for key, value in next(iter(metrics.values())).items() if isinstance(value, int | float)]
     rows = [(name, *(_number(values.get(column)) for column in columns)) for name, values in metrics.items()]
-    return _table(("name", *map(_words, columns)), rows)
+    return table(("name", *map(_words, columns)), rows)
 
 
 def _matrix(matrix: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a table of member by member; both sides have the same names."""
-    return _table(
+    return table(
         ("", *matrix), [(name, *(_number(row.get(other)) for other in matrix)) for name, row in matrix.items()]
     )
 
@@ -173,7 +172,7 @@ def _int8_sections(bundle: Bundle) -> dict[str, str]:
         for name, q in found.items()
     ]
     methods = "\n".join(dict.fromkeys(q.method for q in found.values()))
-    return {"Members in int8": f"{methods}\n{_table(_INT8_HEADER, rows)}"}
+    return {"Members in int8": f"{methods}\n{table(_INT8_HEADER, rows)}"}
 
 
 def _library(source: Mapping[str, str]) -> str:
@@ -201,7 +200,12 @@ def _shortened(values: Sequence[object], most: int = 6) -> str:
     return shown if len(values) <= most else f"{shown}, ... ({len(values)})"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def printable(text: str) -> str:
+    """Return text in which characters that would steer a terminal are shown as "?"."""
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return aligned columns under a ruled header."""
     cells = [list(header), *[[str(cell) for cell in row] for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]

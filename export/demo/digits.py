@@ -12,7 +12,8 @@ from ...serving.contract.tensors import Array
 
 TEST_SHARE = 0.2
 _SIDE = 8
-_MOST = 16.0  # ink levels are whole numbers from 0 to 16
+MOST_INK = 16.0
+"""Levels of ink are whole numbers from 0 to this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def split_digits(seed: int) -> tuple[Rows, Rows]:
         np.arange(len(data.target)), test_size=TEST_SHARE, stratify=data.target, random_state=seed
     )
     inputs = {
-        "image": np.asarray(data.images[..., np.newaxis] / _MOST, np.float32),
+        "image": np.asarray(data.images[..., np.newaxis] / MOST_INK, np.float32),
         "tabular": tabular_columns(data.images),
     }
     labels = np.asarray(data.target, np.int64)

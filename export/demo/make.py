@@ -17,7 +17,7 @@ from ..convert import convert
 from ..member import Member
 from ..train import CrossFit, cross_fit
 from ..weights import Selection, metrics_of
-from .digits import Rows, split_digits, tabular_names
+from .digits import MOST_INK, Rows, split_digits, tabular_names
 from .members import input_of, recipes
 
 MODEL = "digits"
@@ -71,6 +71,7 @@ def make_bundle(path: Path, seed: int, phase: Phase) -> Made:
             rows=train.inputs,
             seed=seed,
             n_folds=N_FOLDS,
+            pixel_scale={"image": MOST_INK},
             on_learner=step,
         )
     return Made(built, judge(Ensemble.load(path), built.selection, test))

@@ -1,21 +1,22 @@
 """Image files as arrays `(n_rows, height, width, channels)`, decoded when they are needed.
 
-Decoding, greyscale and resizing (bilinear) are Pillow's. Other libraries round and filter otherwise: files that have
-the size and channels that the model takes lose nothing on the way.
+Decoding, greyscale and resizing (bilinear) are Pillow's, by the steps that batch jobs take too. Other libraries round
+and filter otherwise: files that have the size and channels that the model takes lose nothing on the way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from ...serving.contract.errors import ConfigurationError, InvalidInput
+from ...serving.contract.pixels import channels_of, decoded, open_image
 from ...serving.contract.tensors import Array
 from .problems import Problem
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-_CHANNELS = {"1": 1, "L": 1, "RGB": 3, "P": 3, "CMYK": 3, "YCbCr": 3, "RGBA": 4, "LA": 4}
 
 
 class Images:
@@ -56,11 +57,9 @@ class Images:
         return out
 
     def _decode(self, path: Path) -> Array:
-        from PIL import Image
-
         height, width, channels = self.row_shape
         with _opened(path) as image:
-            if not self._is_free and (found := _channels(path, image)) != channels:
+            if not self._is_free and (found := channels_of(image)) != channels:
                 raise Problem(
                     f"{path} has {found} channels, {self.files[0].name} has {channels}; say channels = 1, 3 or 4 to "
                     f"convert all"
@@ -70,13 +69,7 @@ class Images:
                     f"{path} is of size {[image.height, image.width]}, {self.files[0].name} of {[height, width]}; say "
                     f"size = [height, width] to resize all"
                 )
-            try:
-                plain = image.convert(_MODES[channels])
-                if plain.size != (width, height):
-                    plain = plain.resize((width, height), Image.Resampling.BILINEAR)
-            except Exception as error:  # a decoder's own
-                raise Problem(f"{path} cannot be decoded: {type(error).__name__}: {error}") from error
-            return np.asarray(plain, np.uint8).reshape(self.row_shape)
+            return decoded(image, height, width, channels)
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
@@ -112,21 +105,16 @@ def _images(folder: Path) -> list[Path]:
 
 def _facts(path: Path) -> tuple[int, int, int]:
     with _opened(path) as image:
-        return image.height, image.width, _channels(path, image)
+        return image.height, image.width, channels_of(image)
 
 
-def _channels(path: Path, image: Any) -> int:
-    if image.mode not in _CHANNELS:
-        raise Problem(f"{path} has pixels of mode {image.mode}; expected 8 bits a channel; pass such images as NPY")
-    return _CHANNELS[image.mode]
-
-
-def _opened(path: Path) -> Any:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open an image file, and say of what goes wrong with it which file it was."""
     try:
-        from PIL import Image
-    except ModuleNotFoundError as error:
-        raise Problem("image files need Pillow, which is not installed: pip install 'widedeep[images]'") from error
-    try:
-        return Image.open(path)
-    except Exception as error:  # a decoder's own
-        raise Problem(f"{path} is no image: {error}") from error
+        with open_image(path) as image:
+            yield image
+    except InvalidInput as error:
+        raise Problem(f"{path} {error}") from error
+    except ConfigurationError as error:
+        raise Problem(str(error)) from error

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...serving.contract.pixels import scaled
 from ...serving.contract.tensors import Array
 from ..convert.rows import read_rows
 from .problems import Problem
@@ -89,12 +90,16 @@ class Stack:
             Problem: an image file cannot be read.
         """
         rows = np.asarray(self.values[index])
-        if self.dtype is None:
-            return rows
-        if self.scale is None:
-            return rows.astype(self.dtype, copy=False)
-        computed = self.dtype if np.dtype(self.dtype).kind == "f" else "float64"
-        return np.asarray(rows.astype(computed) / np.asarray(self.scale, computed), self.dtype)
+        return rows if self.dtype is None else scaled(rows, self.dtype, self.scale)
+
+    @property
+    def pixel_scale(self) -> float | None:
+        """What pixels from 0 to 255 are divided by to become its values, None where it does not hold such."""
+        first = np.asarray(self.values[np.arange(1)])
+        is_uint8 = first.dtype == np.uint8
+        if self.scale is not None:
+            return self.scale if is_uint8 or first.ndim > 2 else None
+        return 1.0 if is_uint8 and self.dtype is not None and np.dtype(self.dtype).kind == "f" else None
 
     def columns(self, index: Array) -> dict[str, Array]:
         """Return the input's name -> some rows."""

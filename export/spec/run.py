@@ -22,13 +22,14 @@ from ..build import Built, build
 from ..convert import convert
 from ..convert.trained import probabilities
 from ..fuse import Fused, fuse
+from ..histograms import MAX_ROWS
 from ..member import ConversionError, Member, ParityError
 from ..quantize import CALIBRATION_ROWS, Int8
 from ..weights import AnyLearner, learners_for
 from . import models
 from .checks import check_fit, formats_of, inputs_of
 from .data import BARE, Dataset, read_data
-from .inputs import Source, Table
+from .inputs import Source, Stack, Table
 from .places import bundle_place
 from .problems import Problem
 from .schema import Sheet
@@ -45,8 +46,8 @@ regression, as the parity gate has it."""
 _FUSED_ROWS = 500
 """Real rows on which a fused graph is compared, beside probes and the golden rows."""
 
-_INT8_BYTES = 1 << 30
-"""Held-out rows on which int8 is judged take at most this much."""
+_MOST_BYTES = 1 << 30
+"""Held-out rows on which int8 is judged, or whose histograms the bundle carries, take at most this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,7 @@ def _build(
             scores={name: answers[keep] for name, answers in scores.items()},
             target=data.target[keep],
             rows=tensors(data, members, drawn),
+            reference=tensors(data, members, keep[spread(len(keep), _reference_rows(data))]),
             classes=sheet.spec.classes or data.classes or None,
             learners=_learners(sheet, members),
             seed=wish.seed,
@@ -211,6 +213,7 @@ def _build(
             golden_rows=wish.golden_rows,
             int8=_int8(sheet, data, members, keep),
             fused=wish.fused,
+            pixel_scale=_pixel_scales(data, members),
             on_learner=on_learner,
         )
     except ConversionError as error:
@@ -220,12 +223,23 @@ def _build(
         raise sheet.problem("data", message=_hinted(str(error), sheet, members)) from error
 
 
+def _pixel_scales(data: Dataset, members: Mapping[str, Member]) -> dict[str, float]:
+    """Return input -> what its pixels are divided by, of the inputs that members take and that hold pixels."""
+    taken = {spec.name for member in members.values() for spec in member.inputs}
+    stacks = {name: source for name, source in data.inputs.items() if isinstance(source, Stack) and name in taken}
+    return {name: scale for name, source in stacks.items() if (scale := source.pixel_scale) is not None}
+
+
+def _reference_rows(data: Dataset) -> int:
+    return max(CALIBRATION_ROWS, min(MAX_ROWS, _MOST_BYTES // row_bytes(data.inputs.values())))
+
+
 def _int8(sheet: Sheet, data: Dataset, members: Mapping[str, Member], keep: npt.NDArray[np.int64]) -> Int8 | None:
     """Return which members are to be served in int8, judged on the held-out rows, as many as fit into memory."""
     names = [name for name, member in sheet.spec.members.items() if member.int8]
     if not names:
         return None
-    index = keep[spread(len(keep), max(CALIBRATION_ROWS, _INT8_BYTES // row_bytes(data.inputs.values())))]
+    index = keep[spread(len(keep), max(CALIBRATION_ROWS, _MOST_BYTES // row_bytes(data.inputs.values())))]
     return Int8(names, tensors(data, members, index), data.target[index], sheet.spec.ensemble.int8_bound)
 
 

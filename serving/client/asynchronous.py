@@ -38,6 +38,7 @@ class AsyncClient:
         *,
         model: str,
         version: str = "",
+        digest: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
         connections: int = 1,
         credentials: grpc.ChannelCredentials | None = None,
@@ -58,6 +59,7 @@ class AsyncClient:
             backoff=backoff,
             clock=clock,
             random=(rng or random.Random()).random,  # noqa: S311 - jitter, no secret
+            digest=digest,
         )
         self._target = target
         self._connections = check_connections(connections)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..contract.errors import BundleError, Unsupported
 from ..contract.tensors import DataType, TensorSpec
 from ..protocol import messages as m
-from ..protocol.service import DIGEST_PROPERTY, INPUTS_PROPERTY
+from ..protocol.service import CLASSES_PROPERTY, DIGEST_PROPERTY, INPUTS_PROPERTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,11 @@ class ModelInfo:
     def digest(self) -> str:
         """Digest of the bundle that is served, "" where the server tells none."""
         return self.properties.get(DIGEST_PROPERTY, "")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes in score order, empty where there are none or the server tells none."""
+        return tuple(json.loads(self.properties.get(CLASSES_PROPERTY, "[]")))
 
     def row_bytes(self, outputs: Collection[str] | None) -> int:
         """Return the size of one row in the answer; without names, as if every output were asked for."""

@@ -7,7 +7,8 @@ returns is the result. `synchronous` and `asynchronous` drive it over gRPC; test
 
 UNAVAILABLE is tried again after a wait, as long as the deadline allows. When the data does not fit the inputs as they
 were learned, or the server refuses them, the inputs are learned anew: the model may have been replaced. Requests name
-the bundle that they were made for, so that a successor whose inputs only look the same refuses them too.
+the bundle that they were made for, so that a successor whose inputs only look the same refuses them too. A
+conversation that is tied to one bundle ends where another is served.
 """
 
 import itertools
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from ..contract.errors import DeadlineExceeded, InvalidInput, NotReady
+from ..contract.errors import BundleError, DeadlineExceeded, InvalidInput, NotReady
 from ..contract.tensors import Array
 from ..protocol import messages as m
 from ..protocol.calls import decode_response, encode_request
@@ -78,6 +79,7 @@ class Conversation:
         backoff: Backoff,
         clock: Callable[[], float],
         random: Callable[[], float],
+        digest: str = "",
     ) -> None:
         """Store the parts.
 
@@ -88,6 +90,7 @@ class Conversation:
             backoff: waits between attempts.
             clock: seconds, monotonic.
             random: draws from [0, 1).
+            digest: of the only bundle that may answer, "" for any.
         """
         self._model = model
         self._version = version
@@ -95,6 +98,7 @@ class Conversation:
         self._backoff = backoff
         self._clock = clock
         self._random = random
+        self._digest = digest
         self._info: ModelInfo | None = None
 
     def metadata(self, timeout_s: float) -> Steps[ModelInfo]:
@@ -128,7 +132,12 @@ class Conversation:
     def _learn(self, deadline_s: float) -> Steps[ModelInfo]:
         request = m.ModelMetadataRequest(name=self._model, version=self._version)
         response = yield from self._attempt("ModelMetadata", request, deadline_s)
-        self._info = info = read_metadata(response)
+        info = read_metadata(response)
+        if self._digest not in {"", info.digest}:
+            raise BundleError(
+                f"model {self._model!r}: expected the bundle of digest {self._digest!r}, served is {info.digest!r}"
+            )
+        self._info = info
         return info
 
     def _ask(

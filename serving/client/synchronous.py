@@ -37,6 +37,7 @@ class Client:
         *,
         model: str,
         version: str = "",
+        digest: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
         connections: int = 1,
         credentials: grpc.ChannelCredentials | None = None,
@@ -55,6 +56,8 @@ class Client:
             target: `host:port`, or any other name that gRPC resolves.
             model: the served name.
             version: the served version; "" means the newest.
+            digest: of the only bundle that may answer; calls raise BundleError while another one is served. "" means
+                any.
             timeout_s: seconds that a call may take where it names no other limit, waits and all; `math.inf` for no
                 limit.
             connections: how many calls take turns on. A connection reaches one worker of a server, by chance, so one
@@ -79,6 +82,7 @@ class Client:
             backoff=backoff,
             clock=clock,
             random=(rng or random.Random()).random,  # noqa: S311 - jitter, no secret
+            digest=digest,
         )
         self._timeout_s = timeout_s
         self._metadata = tuple(metadata)

@@ -87,10 +87,12 @@ def _arrow(values: Any) -> Column:
     if hasattr(values, "flatten") and hasattr(values.type, "value_type"):
         return _arrow_lists(values)
     kind = str(values.type)
-    if kind in {"halffloat", "float", "double"} or (
-        values.null_count == 0 and kind.startswith(("int", "uint", "bool"))
-    ):
+    is_whole = kind.startswith(("int", "uint", "bool"))
+    if kind in {"halffloat", "float", "double"} or (is_whole and values.null_count == 0):
         return np.asarray(values.to_numpy(zero_copy_only=False))
+    if is_whole:
+        numbers = values.fill_null(False if kind == "bool" else 0).to_numpy(zero_copy_only=False)
+        return np.ma.MaskedArray(numbers, values.is_null().to_numpy(zero_copy_only=False))
     cells = values.to_pylist()
     return np.fromiter(cells, object, len(cells))
 
@@ -100,7 +102,7 @@ def _arrow_lists(lists: Any) -> Column:
     if len(lengths) != 1 or lists.null_count:
         cells = lists.to_pylist()
         return np.fromiter(cells, object, len(cells))
-    inner = np.asarray(_arrow(lists.flatten()))
+    inner = np.asanyarray(_arrow(lists.flatten()))  # masked where whole numbers are missing
     return inner.reshape((len(lists), *lengths, *inner.shape[1:]))
 
 

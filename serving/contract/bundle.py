@@ -5,7 +5,7 @@
       members/*.onnx     one graph a member
       fused.onnx         optional: the members that count and the combiner as one graph
       samples.npz        real rows and their exact outputs: `inputs/<name>`, `outputs/<name>`
-      evidence/*         optional, listed with digests, never read by serving
+      evidence/*         optional, listed with digests, never read by a server; batch evaluation reads `inputs.json`
 
 Nothing else may lie there: an unlisted file, a symlink or a digest that differs is refused. There is no pickle and no
 code in a bundle. Whether the graphs still answer as `samples.npz` says is the engine's question, not this module's.
@@ -74,7 +74,7 @@ class Bundle:
         combiner: the learned combination.
         selection: how the combiner was chosen and the held-out metrics of every method tried.
         created_by: library -> version.
-        evidence: file under `evidence/` -> SHA-256.
+        evidence: file under `evidence/` -> SHA-256; see `histograms` for the one that batch evaluation reads.
         samples_sha256: digest of `samples.npz`, filled in when the bundle is written.
         digest: SHA-256 of `bundle.json` as read, which covers every other file through their digests.
         fused: the graph of the members that count and the combiner; None where there is none.

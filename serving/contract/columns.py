@@ -79,6 +79,10 @@ def columns_of(spec: TensorSpec, available: Mapping[str, object]) -> tuple[str, 
 
 def _bound(spec: TensorSpec, name: str, values: Array, cell_shape: tuple[int, ...]) -> Array:
     """Return a column as `(n_rows, *cell_shape)` of the input's datatype."""
+    if isinstance(values, np.ma.MaskedArray):
+        if values.dtype.kind in "biuf" and spec.datatype.is_float:
+            return _masked(f"input {spec.name!r}, column {name!r}", values, spec.datatype, cell_shape)
+        values = _with_none(values)
     if values.dtype != object and values.dtype == spec.datatype.dtype and values.shape[1:] == cell_shape:
         return values
     what = f"input {spec.name!r}, column {name!r}"
@@ -113,12 +117,17 @@ def _values(name: str, column: Column) -> Array:
 def _cells(column: Column) -> Array:
     """Return values as an array; lists keep theirs as they are, for numpy would turn `[1, "a"]` into text."""
     if isinstance(column, np.ma.MaskedArray):
-        values = column.data.astype(object)
-        values[np.ma.getmaskarray(column)] = None
-        return values
+        return column
     if isinstance(column, list | tuple):
         return np.fromiter(column, object, len(column))
     return np.asarray(column)
+
+
+def _with_none(column: np.ma.MaskedArray[Any, Any]) -> Array:
+    """Return a masked column as objects, None where it is masked."""
+    values = column.data.astype(object)
+    values[np.ma.getmaskarray(column)] = None
+    return values
 
 
 def _shape(cell: Any) -> tuple[int, ...]:
@@ -132,7 +141,8 @@ def _flat(cell: Any) -> Array:
     """Return all values of a cell, row-major."""
     if isinstance(cell, list | tuple) and cell and isinstance(cell[0], _NESTED):
         return np.concatenate([_flat(part) for part in cell])
-    return _cells(cell).reshape(-1)
+    values = _cells(cell)
+    return (_with_none(values) if isinstance(values, np.ma.MaskedArray) else values).reshape(-1)
 
 
 def _text(what: str, values: Array, size: int, missing: str | None) -> Array:
@@ -172,6 +182,19 @@ def _numbers(what: str, values: Array, datatype: DataType, size: int) -> Array:
     out = np.full(flat.size, np.nan if datatype.is_float else 0, datatype.dtype)
     out[~missing] = _cast(what, present, datatype, rows[~missing])
     return out
+
+
+def _masked(
+    what: str, values: np.ma.MaskedArray[Any, Any], datatype: DataType, cell_shape: tuple[int, ...]
+) -> Array:
+    """Return masked numbers as floats, NaN where they are masked."""
+    n_rows, size = len(values), math.prod(cell_shape)
+    if values.size != n_rows * size:
+        raise InvalidInput(f"{what}: expected {size} values in every cell, got {values.size} in {n_rows} cells")
+    present = ~np.ma.getmaskarray(values).reshape(-1)
+    out = np.full(values.size, np.nan, datatype.dtype)
+    out[present] = _cast(what, values.data.reshape(-1)[present], datatype, (np.arange(values.size) // size)[present])
+    return out.reshape((n_rows, *cell_shape))
 
 
 def _cast(what: str, values: Array, datatype: DataType, rows: npt.NDArray[np.int64]) -> Array:

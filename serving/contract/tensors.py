@@ -5,6 +5,7 @@ The first axis is always rows; the others are fixed, so that rows of different r
 """
 
 import itertools
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -91,6 +92,7 @@ class TensorSpec:
         allow_inf: whether infinities are legal values.
         closed_categories: whether values outside `categories` are refused; else they are passed on as unseen.
         missing: of a BYTES tensor, the string that stands for a missing value, None where there is none.
+        pixel_scale: what pixels from 0 to 255 were divided by before training, None where that is not known.
     """
 
     name: str
@@ -102,6 +104,7 @@ class TensorSpec:
     allow_inf: bool = True
     closed_categories: bool = False
     missing: str | None = None
+    pixel_scale: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse a shape that cannot be batched, and names or categories that do not fit."""
@@ -113,6 +116,8 @@ class TensorSpec:
             )
         if self.closed_categories and not (self.categories and self.datatype is DataType.BYTES):
             raise BundleError(f"tensor {self.name!r}: closed_categories needs a BYTES tensor with categories")
+        if self.pixel_scale is not None and not 0 < self.pixel_scale < math.inf:
+            raise BundleError(f"tensor {self.name!r}: expected a positive pixel_scale, got {self.pixel_scale}")
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -134,6 +139,8 @@ class TensorSpec:
             out["closed_categories"] = True
         if self.missing is not None:
             out["missing"] = self.missing
+        if self.pixel_scale is not None:
+            out["pixel_scale"] = self.pixel_scale
         return out
 
     @classmethod
@@ -149,6 +156,7 @@ class TensorSpec:
             allow_inf=bool(data.get("allow_inf", True)),
             closed_categories=bool(data.get("closed_categories", False)),
             missing=None if data.get("missing") is None else str(data["missing"]),
+            pixel_scale=None if data.get("pixel_scale") is None else float(data["pixel_scale"]),
         )
 
 

@@ -11,7 +11,7 @@ from ..contract.bundle import MemberSpec
 from ..contract.errors import NotFound
 from ..contract.tensors import DataType, TensorSpec
 from ..protocol import messages as m
-from ..protocol.service import DIGEST_PROPERTY, INPUTS_PROPERTY
+from ..protocol.service import CLASSES_PROPERTY, DIGEST_PROPERTY, INPUTS_PROPERTY
 from .servable import Servable
 from .statistics import BatchTimes, Counters, Duration
 
@@ -41,6 +41,7 @@ def model_metadata(servable: Servable, versions: list[str]) -> m.ModelMetadataRe
         outputs=[_tensor_metadata(spec) for spec in servable.all_outputs],
         properties={
             INPUTS_PROPERTY: json.dumps([spec.to_json() for spec in bundle.inputs]),
+            CLASSES_PROPERTY: json.dumps(servable.class_names),
             DIGEST_PROPERTY: bundle.digest,
         },
     )

@@ -12,6 +12,9 @@ SERVICE = "inference.GRPCInferenceService"
 INPUTS_PROPERTY = "widedeep.inputs"
 """Property of ModelMetadata that holds the bundle's input specs as a JSON list: feature names, categories and all."""
 
+CLASSES_PROPERTY = "widedeep.classes"
+"""Property of ModelMetadata that holds the names of the classes in score order as a JSON list."""
+
 DIGEST_PROPERTY = "widedeep.digest"
 """Property of ModelMetadata that holds the bundle's digest. A ModelInfer request may carry it as a parameter of this
 name, and then no other bundle answers it: a client that put columns in the order of one bundle's features must not get

@@ -15,6 +15,7 @@ from widedeep import export
 from widedeep.serving.contract.bundle import read_bundle, read_samples
 from widedeep.serving.contract.combiner import combiner_from_json
 from widedeep.serving.contract.errors import InvalidInput
+from widedeep.serving.contract.histograms import read_histograms
 from widedeep.serving.contract.tensors import Array
 from widedeep.serving.engine.ensemble import Ensemble
 
@@ -70,6 +71,15 @@ def test_a_built_bundle_answers_as_the_models_and_the_combiner_do(iris: Iris, tm
     assert list(answer["label"][:, 0]) == [SPECIES[i] for i in expected.argmax(axis=1)]
 
 
+def test_the_bundle_tells_what_pixels_are_divided_by(iris: Iris, tmp_path: Path) -> None:
+    build(iris, tmp_path / "iris", pixel_scale={"tabular": 255})
+    assert [spec.pixel_scale for spec in read_bundle(tmp_path / "iris").inputs] == [255]
+    with pytest.raises(
+        export.ConversionError, match=r"pixel_scale: the members take no input 'photo'; .* \['tabular'\]"
+    ):
+        build(iris, tmp_path / "iris", pixel_scale={"photo": 255})
+
+
 def test_the_bundle_tells_how_its_combiner_was_chosen(iris: Iris, tmp_path: Path) -> None:
     built = build(iris, tmp_path / "iris")
     read = read_bundle(tmp_path / "iris")
@@ -84,6 +94,29 @@ def test_the_evidence_holds_the_rows_that_the_weights_were_learned_on(iris: Iris
     with np.load(tmp_path / "iris" / "evidence" / "held_out.npz") as held_out:
         np.testing.assert_array_equal(held_out["target"], iris.target)
         np.testing.assert_array_equal(held_out["scores/bayes"], iris.scores["bayes"])
+
+
+def test_the_evidence_holds_histograms_of_the_inputs(iris: Iris, tmp_path: Path) -> None:
+    path = tmp_path / "iris"
+    build(iris, path)
+    found = read_histograms(path, read_bundle(path))
+    assert found is not None
+    assert found.n_rows == len(iris.rows)
+    numeric = found.numeric["tabular"]
+    np.testing.assert_array_equal(numeric.least, iris.rows.min(axis=0))
+    np.testing.assert_array_equal(numeric.most, iris.rows.max(axis=0))
+    np.testing.assert_array_equal(numeric.counts, numeric.count(iris.rows))
+    assert (numeric.counts.sum(axis=1) == len(iris.rows)).all()
+
+
+def test_histograms_may_be_of_more_rows_than_the_proof_needs(iris: Iris, tmp_path: Path) -> None:
+    path = tmp_path / "iris"
+    build(iris, path, rows={"tabular": iris.rows[:20]}, reference={"tabular": iris.rows})
+    found = read_histograms(path, read_bundle(path))
+    assert found is not None
+    assert found.n_rows == len(iris.rows)
+    with pytest.raises(InvalidInput, match="missing input 'tabular'"):
+        build(iris, path, reference={"pixels": iris.rows})
 
 
 def test_the_same_build_gives_the_same_digest(iris: Iris, tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from widedeep.export.demo.digits import Rows, split_digits, tabular_names
 from widedeep.export.demo.members import N_CLASSES
 from widedeep.export.libraries import import_keras
+from widedeep.serving.batch.images import decode
 from widedeep.serving.cli import main
 from widedeep.serving.client import Client
 from widedeep.serving.contract.bundle import read_bundle, read_samples
@@ -72,6 +74,7 @@ def test_the_documented_example_makes_the_bundle_that_it_describes(bundle: Path)
     described = read_bundle(bundle)
     assert [member.name for member in described.members] == ["deep", "trees", "boost", "linear"]
     assert {spec.name: list(spec.row_shape) for spec in described.inputs} == {"image": [8, 8, 1], "tabular": [84]}
+    assert {spec.name: spec.pixel_scale for spec in described.inputs} == {"image": 16, "tabular": None}
     assert described.classes[:2] == ("zero", "one")
     assert len(next(iter(read_samples(bundle).inputs.values()))) == 16
     ensemble = Ensemble.load(bundle)
@@ -152,6 +155,19 @@ def test_images_may_be_a_folder_a_class_or_files_that_a_column_names_or_an_array
     scores = {name: result["members"]["deep"]["metrics"] for name, result in made.items()}
     assert scores["folder"] == scores["array"]
     assert read_bundle(tmp_path / "bundle").classes == tuple(map(str, range(N_CLASSES)))
+
+
+def test_a_job_takes_the_image_files_that_the_bundle_was_made_of(
+    printed: Callable[..., Any], pictures: Path, tmp_path: Path
+) -> None:
+    printed(NET.format(held_out='"pictures"', image=""))
+    files = sorted((pictures / "pictures").glob("*/*.png"))
+    ensemble = Ensemble.load(tmp_path / "bundle")
+    (spec,) = ensemble.bundle.inputs
+    images = decode(spec, "image", pa.array([file.read_bytes() for file in files]), None)
+    with np.load(tmp_path / "bundle" / "evidence" / "held_out.npz") as held_out:
+        scores = ensemble.predict({"image": images}, ["scores/deep"])["scores/deep"]
+        np.testing.assert_allclose(scores, held_out["scores/deep"], atol=1e-6)
 
 
 def test_a_keras_file_with_code_in_it_is_loaded_only_if_it_is_trusted(

@@ -16,6 +16,7 @@ import pytest
 from widedeep.serving.cli import main
 from widedeep.serving.contract.bundle import read_bundle, read_samples
 from widedeep.serving.contract.columns import bind_columns
+from widedeep.serving.contract.histograms import read_histograms
 from widedeep.serving.contract.tensors import DataType
 from widedeep.serving.engine.ensemble import Ensemble
 from widedeep.serving.engine.runtime import open_session
@@ -93,6 +94,15 @@ def test_weights_are_learned_from_what_the_converted_members_answer(whole: Whole
         np.testing.assert_array_equal(held_out["scores/boost"].astype(np.float32), answers)
     assert whole.result["rows"] == len(cancer()) - N_TRAIN
     assert set(ensemble.bundle.selection["results"]) == {"best_single", "simplex"}
+
+
+def test_the_bundle_knows_how_the_rows_are_distributed(whole: Whole) -> None:
+    bundle = read_bundle(whole.path)
+    found = read_histograms(whole.path, bundle)
+    assert found is not None
+    assert found.n_rows == len(cancer()) - N_TRAIN
+    assert set(found.numeric) | set(found.text) == {spec.name for spec in bundle.inputs}
+    assert found.text["plan"][0].rest == 0
 
 
 def test_the_whole_ensemble_can_be_one_onnx_file(whole: Whole) -> None:

@@ -126,3 +126,21 @@ def test_an_array_is_divided_in_the_type_that_it_is_cast_to(keys: dict[str, Any]
     row = stack("image", np.full((2, 3), 51, np.uint8), wish(**keys)).take(np.array([1]))
     assert row.dtype == dtype
     np.testing.assert_array_equal(row, np.full((1, 3), value, dtype))
+
+
+@pytest.mark.parametrize(
+    ("array", "keys", "pixel_scale"),
+    [
+        (np.zeros((2, 3, 3), np.uint8), {"scale": 255}, 255),
+        (np.zeros((2, 9), np.uint8), {"scale": 255}, 255),
+        (np.zeros((2, 3, 3)), {"scale": 255}, 255),
+        (np.zeros((2, 3, 3), np.uint8), {"dtype": "float32"}, 1),
+        (np.zeros((2, 3, 3), np.uint8), {}, None),
+        (np.zeros((2, 3, 3)), {"dtype": "float32"}, None),
+        (np.zeros((2, 9)), {"scale": 100}, None),
+    ],
+)
+def test_what_pixels_are_divided_by_is_known_of_arrays_that_hold_pixels(
+    array: np.ndarray, keys: dict[str, Any], pixel_scale: float | None
+) -> None:
+    assert stack("image", array, wish(**keys)).pixel_scale == pixel_scale

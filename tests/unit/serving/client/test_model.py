@@ -5,7 +5,7 @@ from widedeep.serving.client.model import read_metadata
 from widedeep.serving.contract.errors import Unsupported
 from widedeep.serving.contract.tensors import DataType, TensorSpec
 from widedeep.serving.protocol import messages as m
-from widedeep.serving.protocol.service import INPUTS_PROPERTY
+from widedeep.serving.protocol.service import CLASSES_PROPERTY, INPUTS_PROPERTY
 
 
 def tensor(name: str, datatype: str, *shape: int) -> Any:
@@ -24,6 +24,14 @@ def test_the_bundles_own_specs_come_first() -> None:
         m.ModelMetadataResponse(inputs=[tensor("x", "FP32", -1, 2)], properties={INPUTS_PROPERTY: spec})
     )
     assert info.inputs[0].feature_names == ("a", "b")
+
+
+def test_classes_are_known_where_the_server_tells_them() -> None:
+    assert read_metadata(m.ModelMetadataResponse(properties={CLASSES_PROPERTY: '["cat", "dog"]'})).classes == (
+        "cat",
+        "dog",
+    )
+    assert read_metadata(m.ModelMetadataResponse()).classes == ()
 
 
 @pytest.mark.parametrize(("datatype", "shape"), [("BF16", [-1, 2]), ("FP32", [-1]), ("FP32", [-1, -1])])

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from widedeep.serving.client.backoff import Backoff
 from widedeep.serving.client.steps import Call, Conversation, Limits, Wait
-from widedeep.serving.contract.errors import DeadlineExceeded, InvalidInput, NotFound, NotReady, WidedeepError
+from widedeep.serving.contract.errors import (
+    BundleError,
+    DeadlineExceeded,
+    InvalidInput,
+    NotFound,
+    NotReady,
+    WidedeepError,
+)
 from widedeep.serving.contract.tensors import DataType, TensorSpec
 from widedeep.serving.protocol import codec
 from widedeep.serving.protocol import messages as m
@@ -21,7 +28,7 @@ ROWS = np.arange(6, dtype=np.float32).reshape(3, 2)
 class Script:
     """A server that answers `total`, the sum of each row of `x`, and a clock that only waits and calls move."""
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, *, only: str = "", **limits: int) -> None:
         self.now = 0.0
         self.waits: list[float] = []
         self.calls: list[Call] = []
@@ -36,6 +43,7 @@ class Script:
             backoff=Backoff(first_s=1.0, most_s=4.0),
             clock=lambda: self.now,
             random=lambda: 1.0,
+            digest=only,
         )
 
     def run(self, steps: Any) -> Any:
@@ -240,3 +248,14 @@ def test_a_server_that_cannot_be_reached_is_not_ready() -> None:
     assert script.run(script.conversation.is_ready(1.0)) is False
     assert script.run(script.conversation.is_ready(1.0)) is False
     assert script.waits == []
+
+
+def test_a_conversation_tied_to_one_bundle_ends_where_another_is_served() -> None:
+    script = Script(only="abc")
+    script.digest = "abc"
+    np.testing.assert_array_equal(script.predict()["total"], [[1], [5], [9]])
+    script.digest = "def"
+    script.answers = [fail(InvalidInput("made for another bundle"))]
+    with pytest.raises(BundleError, match="model 'sums': expected the bundle of digest 'abc', served is 'def'"):
+        script.predict()
+    assert script.called() == ["ModelMetadata", "ModelInfer", "ModelInfer", "ModelMetadata"]

@@ -101,6 +101,14 @@ def test_a_spec_survives_json() -> None:
     flags = {"allow_nan": False, "allow_inf": False, "closed_categories": True}
     spec = TensorSpec("x", DataType.BYTES, (-1, 1), feature_names=("colour",), categories=("red",), **flags)
     assert TensorSpec.from_json({**spec.to_json(), "added_later": 1}) == spec
+    image = TensorSpec("x", DataType.FP32, (-1, 2, 4), pixel_scale=127.5)
+    assert TensorSpec.from_json(image.to_json()) == image
+
+
+@pytest.mark.parametrize("pixel_scale", [0, -1, np.inf, np.nan])
+def test_pixels_can_be_divided_by_a_positive_number_only(pixel_scale: float) -> None:
+    with pytest.raises(BundleError, match="expected a positive pixel_scale"):
+        replace(IMAGE, pixel_scale=pixel_scale)
 
 
 def test_a_spec_of_an_older_bundle_allows_all_values() -> None:
