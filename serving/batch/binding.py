@@ -1,0 +1,99 @@
+"""From the columns of a record batch to a bundle's tensors, as `contract.columns` says for every table.
+
+What only batch jobs meet is added here: cells of bytes that hold images, and the types that text files are to be read
+with.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from ..client.tables import bind
+from ..contract.columns import columns_of
+from ..contract.errors import InvalidInput
+from ..contract.tensors import Array, DataType, TensorSpec
+from .images import decode
+
+
+def bind_batch(specs: Sequence[TensorSpec], batch: Any, image_scale: float | None = None) -> dict[str, Array]:
+    """Return input name -> `(n_rows, d1, ...)` for a `pyarrow.RecordBatch` of at least one row.
+
+    Args:
+        specs: the bundle's inputs.
+        batch: each input is bound from the column of its name - a list, a FixedShapeTensor, bytes of an image - or from
+            those that its features name.
+        image_scale: what pixels are divided by; None as the bundle says.
+
+    Raises:
+        InvalidInput: a column is missing or does not fit; names it, what was expected and what came.
+    """
+    columns: dict[str, Any] = {}
+    for name in batch.schema.names:
+        if name in columns:
+            raise InvalidInput(f"column {name!r} is there twice; expected it once")
+        columns[name] = batch.column(name)
+    for spec in specs:
+        if spec.name in columns and is_image(spec, columns[spec.name].type):
+            columns[spec.name] = decode(spec, spec.name, columns[spec.name], image_scale)
+    return bind(specs, columns)[0]
+
+
+def columns_needed(specs: Sequence[TensorSpec], names: Sequence[str]) -> list[str]:
+    """Return the columns that the inputs are bound from, in the order of the inputs.
+
+    Raises:
+        InvalidInput: an input finds none.
+    """
+    available = dict.fromkeys(names)
+    return list(dict.fromkeys(name for spec in specs for name in columns_of(spec, available)))
+
+
+def is_image(spec: TensorSpec, column: Any) -> bool:
+    """Return whether a column of this `pyarrow.DataType` holds an input's rows as images or raw bytes."""
+    return spec.datatype is not DataType.BYTES and (
+        pa.types.is_binary(column) or pa.types.is_large_binary(column) or pa.types.is_fixed_size_binary(column)
+    )
+
+
+def wanted_types(specs: Sequence[TensorSpec]) -> dict[str, Any]:
+    """Return column -> `pyarrow.DataType` that a file which states no types is to be read with.
+
+    Numbers are read as widely as text can state them, so that binding sees what was written.
+    """
+    out: dict[str, Any] = {}
+    for spec in specs:
+        cell = _cell_type(spec.datatype)
+        if spec.row_shape == (1,):
+            out[spec.name] = cell
+        out |= dict.fromkeys(spec.feature_names, cell)
+    return out
+
+
+def widened(schema: Any, specs: Sequence[TensorSpec]) -> Any:
+    """Return a schema in which the lists that inputs are bound from hold numbers as wide as the inputs need.
+
+    What was inferred from the first rows may be too narrow: whole numbers where others have fractions.
+    """
+    for spec in specs:
+        i = schema.get_field_index(spec.name)
+        if i >= 0 and pa.types.is_nested(schema.field(i).type):
+            schema = schema.set(i, schema.field(i).with_type(_with_leaf(schema.field(i).type, spec.datatype)))
+    return schema
+
+
+def _with_leaf(column: Any, datatype: DataType) -> Any:
+    if isinstance(column, pa.ListType):
+        return pa.list_(_with_leaf(column.value_type, datatype))
+    narrow = pa.types.is_integer(column) or pa.types.is_null(column)
+    return _cell_type(datatype) if narrow else column
+
+
+def _cell_type(datatype: DataType) -> Any:
+    if datatype is DataType.BYTES:
+        return pa.string()
+    if datatype is DataType.BOOL:
+        return pa.bool_()
+    if datatype is DataType.UINT64:
+        return pa.uint64()
+    return pa.float64() if datatype.is_float else pa.int64()
