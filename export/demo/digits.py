@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +67,21 @@ def tabular_names() -> tuple[str, ...]:
         *(f"row_sum_{row}" for row in side),
         *(f"column_sum_{column}" for column in side),
         *(f"quadrant_mean_{row}_{column}" for row in range(2) for column in range(2)),
+    )
+
+
+def table_of(rows: Rows) -> Any:
+    """Return rows as a `pyarrow.Table`: `digit`, the image as a list of 64 values, and the columns by their names."""
+    import pyarrow as pa
+
+    image = rows.inputs["image"].reshape(len(rows), -1)
+    tabular = rows.inputs["tabular"]
+    return pa.table(
+        {
+            "digit": rows.labels,
+            "image": pa.FixedSizeListArray.from_arrays(pa.array(image.reshape(-1)), image.shape[1]),
+            **{name: tabular[:, i] for i, name in enumerate(tabular_names())},
+        }
     )
 
 

@@ -18,12 +18,15 @@ from ...serving.engine.ensemble import Ensemble
 from ...serving.protocol.service import SERVICE
 from ..progress import phase
 from .call import ask, free_port, server
-from .digits import Rows, split_digits
+from .digits import Rows, split_digits, table_of
 from .make import MODEL, VERSION, Results, make_bundle
 
 RESULTS_FILE = "results.json"
 MADE_BY_FILE = "made_by.json"
 """What the bundle was made from: while it is the same, a second run reuses the bundle."""
+
+TEST_ROWS_FILE = "test.parquet"
+"""The untouched test rows with their digits, for `widedeep score`."""
 
 _LIBRARIES = (
     "widedeep",
@@ -70,12 +73,14 @@ def run_demo(output: Path, *, port: int, seed: int, fresh: bool, console: Consol
         _write_json(output / RESULTS_FILE, results)
         _write_json(output / MADE_BY_FILE, {**made_by, "digest": made.built.bundle.digest})
         console.print(f"[green]✓[/] wrote {path}")
+    _write_rows(output / TEST_ROWS_FILE, test)
     bundle = read_bundle(path)
     console.print(_parity_table(bundle), _results_table(results), f"Chosen: {bundle.selection['reason']}\n")
     _serve_and_call(console, output, path, port, test)
     console.print(f"[green]✓[/] all done in {time.monotonic() - started:.0f} s; try next:")
     command = _own_command()
-    for line in (f"serve {output}", f"inspect {path}", f"verify {path}"):
+    score = f"score {path} {output / TEST_ROWS_FILE} scored --evaluate digit"
+    for line in (f"serve {output}", score, f"inspect {path}", f"verify {path}"):
         console.print(f"    {command} {line}", style="bold")
     return results
 
@@ -153,6 +158,18 @@ def _write_json(path: Path, data: object) -> None:
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps(data, indent=2) + "\n")
     temporary.replace(path)
+
+
+def _write_rows(path: Path, rows: Rows) -> None:
+    """Write rows as a Parquet file, and leave one that is the same: a batch job on it would be another one otherwise."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    content = pa.BufferOutputStream()
+    pq.write_table(table_of(rows), content)
+    data = content.getvalue().to_pybytes()
+    if not path.is_file() or path.read_bytes() != data:
+        path.write_bytes(data)
 
 
 def _own_command() -> str:

@@ -40,6 +40,7 @@ def score(argv: Sequence[str]) -> int:
             slices=tuple(arguments.slice),
             part_bytes=max(1, round(arguments.part_mib * (1 << 20))),
             server=arguments.server,
+            server_version=arguments.server_version,
             providers=settings.providers,
         ),
         max_rejects=MaxRejects.parse(arguments.max_rejects),
@@ -50,7 +51,6 @@ def score(argv: Sequence[str]) -> int:
             threads_per_worker=settings.cores,
             on_error=arguments.on_error,
             address=arguments.address,
-            server=arguments.server,
         ),
         progress=progress,
     )
@@ -135,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
         "--address", default="", help="of the Ray cluster or the Spark master (default: as configured, else local)"
     )
     where.add_argument("--server", default="", metavar="HOST:PORT", help="let a running server score the rows")
+    where.add_argument(
+        "--server-version", default="", metavar="VERSION", help="that the server must serve (default: its newest)"
+    )
     ServeSettings.add_flags(parser, only=_SETTINGS)
     judged = parser.add_argument_group("evaluation")
     judged.add_argument(

@@ -10,7 +10,7 @@ The driver holds the output's lock and is the only one to write the record; work
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from threading import Lock
 from typing import Any, Self
 
@@ -128,7 +128,7 @@ def run(
         max_rejects: how many rows may be rejected.
         retry_rejects: score rejected rows once more at the end.
         engine: where tasks run.
-        options: of the engine.
+        options: of the engine; server and scorer are set here.
         progress: shows how far the job is.
         clock: seconds, monotonic.
 
@@ -145,14 +145,13 @@ def run(
         Store.open(wishes.output, input_url=wishes.input) as store,
         closing(make_plan(wishes, store.spec)) as plan,
     ):
+        options = replace(options, server=wishes.server, scorer=plan.scorer)
         store.begin(plan.spec, plan.files, plan.tasks)
         n_before = store.totals.n_in
         if not store.is_complete:
             with progress or Silent() as shown:
                 meter = _Meter(shown, clock, sum(file.size for file in plan.files), store)
-                results = engine_named(engine)(
-                    plan.spec, meter.noted(store.tasks()), options.with_scorer(plan.scorer), meter.observe
-                )
+                results = engine_named(engine)(plan.spec, meter.noted(store.tasks()), options, meter.observe)
                 _record(store, results, meter, max_rejects)
             max_rejects.check(store.totals, done=1.0)
             store.finish(_evaluation(plan, store))
@@ -183,7 +182,7 @@ def _retry(plan: Plan, store: Store, options: EngineOptions) -> None:
     if not rejected:
         return
     store.reopen()
-    worker = worker_here(plan.spec, options.with_scorer(plan.scorer))
+    worker = worker_here(plan.spec, options)
     try:
         for result in rejected:
             again = worker.retry(result)

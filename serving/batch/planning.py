@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pyarrow as pa
+
 from ..contract.tensors import DataType, TensorSpec
 from .binding import wanted_types, widened
 from .local import LocalScorer
@@ -13,6 +15,7 @@ from .scoring import chunk_rows_of
 from .sources import digest, discover, plan
 from .spec import Format, InputFile, JobSpec, OutputFormat
 from .store.parts import check_schema
+from .store.rejects import reject_schema
 from .task import Task
 from .worker import batch_scorer, columns_read
 
@@ -122,7 +125,7 @@ def make_plan(wishes: Wishes, before: JobSpec | None) -> Plan:
         providers=wishes.providers,
     )
     batches = batch_scorer(spec, scorer)
-    columns_read(spec, batches)
+    reject_schema(pa.schema([source.schema.field(name) for name in columns_read(spec, batches)]))
     check_schema(batches.schema(source.schema), spec.output_format)
     return Plan(spec, files, lambda: plan(source, files, wishes.part_bytes), scorer)
 

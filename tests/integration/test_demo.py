@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from widedeep.export.demo.run import run_demo
+from widedeep.serving.cli import main
 from widedeep.serving.contract.bundle import read_bundle
 
 pytestmark = [
@@ -52,3 +53,15 @@ def test_a_second_run_reuses_the_bundle(demo: tuple[Path, Mapping[str, Any]]) ->
     before = (output / "digits" / "1" / "bundle.json").stat().st_mtime_ns
     assert run_demo(output, port=0, seed=0, fresh=False, console=Console(quiet=True)) == results
     assert (output / "digits" / "1" / "bundle.json").stat().st_mtime_ns == before
+
+
+def test_the_test_rows_can_be_scored_as_a_batch_job_that_finds_the_same_metrics(
+    demo: tuple[Path, Mapping[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, results = demo
+    arguments = [str(output / "digits" / "1"), str(output / "test.parquet"), str(output / "scored")]
+    assert main(["score", *arguments, "--evaluate", "digit", "--json"]) == 0
+    end = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (end["n_in"], end["n_scored"]) == (360, 360)
+    found = end["evaluation"]["predictors"]["ensemble"]["metrics"]["log_loss"]["value"]
+    assert found == pytest.approx(results["combiners"][results["chosen"]]["log_loss"], abs=1e-4)

@@ -76,17 +76,19 @@ def test_the_installed_package_is_tested_and_not_the_source() -> None:
 def test_help_lists_every_command() -> None:
     done = run("--help")
     assert done.returncode == 0, done.stderr
-    for command in ("serve", "inspect", "verify", "demo"):
+    for command in ("serve", "inspect", "verify", "demo", "score"):
         assert re.search(rf"^  {command} +\w+", done.stdout, re.MULTILINE)
 
 
-def test_a_command_that_needs_extras_names_them() -> None:
-    done = run("demo")
+@pytest.mark.parametrize(
+    ("arguments", "extras"), [(["demo"], "export,train,batch,test"), (["score", str(BUNDLE), "rows", "out"], "batch")]
+)
+def test_a_command_that_needs_extras_names_them(arguments: list[str], extras: str) -> None:
+    done = run(*arguments)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert re.fullmatch(
-        r"widedeep demo needs \w+, which is not installed: install widedeep\[export,train,test\]\n", done.stderr
-    )
+    expected = rf"widedeep {arguments[0]} needs \w+, which is not installed: install widedeep\[{extras}\]\n"
+    assert re.fullmatch(expected, done.stderr)
 
 
 def test_inspect_shows_members_and_weights() -> None:

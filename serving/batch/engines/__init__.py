@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Literal, Protocol
 
+from ...contract.errors import ConfigurationError
 from ..spec import JobSpec
 from ..task import Task, TaskResult
 from .options import EngineOptions
@@ -32,6 +33,13 @@ def engine_named(name: EngineName) -> Engine:
     """Return an engine; its library is imported only now.
 
     Raises:
-        ModuleNotFoundError: the library is not installed.
+        ConfigurationError: the library is not installed.
     """
-    return import_module(f".{name}", __name__).run  # type: ignore[no-any-return]  # each module has one
+    try:
+        return import_module(f".{name}", __name__).run  # type: ignore[no-any-return]  # each module has one
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == __name__.partition(".")[0]:
+            raise
+        raise ConfigurationError(
+            f"the engine {name} needs {error.name}, which is not installed: install widedeep[{name}]"
+        ) from error

@@ -1,8 +1,8 @@
 """How an engine runs a job's tasks: what changes how fast the job goes, or when it gives up, but no row."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 from ..scorer import Scorer
 from ..worker import OnError
@@ -31,10 +31,6 @@ class EngineOptions:
     server: str = ""
     verbose: bool = False
     scorer: Scorer | None = None
-
-    def with_scorer(self, scorer: Scorer) -> Self:
-        """Return these options with what scores in this process."""
-        return replace(self, scorer=scorer)
 
     def worker_arguments(self) -> Mapping[str, Any]:
         """Return what a `Worker` in another process is made with, beside the job."""

@@ -7,7 +7,7 @@ r"""CSV with a header line, read by pyarrow and checked so that no row is silent
   one is empty text.
 - Columns with a type: blanks around numbers are skipped; whole numbers are written without point or exponent
   (`3.0` is no int64); booleans are `true`, `false`, `1` or `0`, in any case; `nan` and `inf` are floats. Null are an
-  empty cell and, unquoted, what pyarrow takes for null except for nan: `NULL_SPELLINGS`.
+  empty cell and, unquoted, what pyarrow takes for null except for nan: `cells.NULL_SPELLINGS`.
 - A row with another number of cells than the header, with a cell that is not of its column's type or too large for it,
   with a lone carriage return outside of quotes or that is not UTF-8 is unread.
 """
@@ -20,18 +20,11 @@ from typing import Any
 
 from ...contract.errors import ConfigurationError, InvalidInput
 from ..rows import Block, Unread
+from .cells import INFINITE, NULL_MARKS, NULL_SPELLINGS, as_text, is_cell, is_text, misfits
 from .format import OpenFile
 from .lines import Piece, Spans, cuts, first_place, is_utf8, line_spans, quote, read_pieces, window
 from .quoting import MARGIN_BYTES, Quotes
 from .sieve import read_rows
-
-NULL_SPELLINGS = ("", "#N/A", "#N/A N/A", "#NA", "N/A", "NA", "NULL", "null")
-"""In columns with a type. nan stays a number where it is one."""
-
-_NULL_MARKS = (b"NA", b"N/A", b"NULL", b"null")
-"""One of them is in every spelling of null that is not empty."""
-
-_INFINITE = r"^\s*[+-]?[iI][nN][fF]([iI][nN][iI][tT][yY])?\s*$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +64,7 @@ class CsvFormat:
 
         names = self.header(file)
         for name in names:
-            if name in types and not _is_cell(types[name]):
+            if name in types and not is_cell(types[name]):
                 raise InvalidInput(
                     f"{file.source}: column {name!r} is wanted as {types[name]}, which no cell of CSV holds"
                 )
@@ -161,10 +154,10 @@ class _CsvParser:
         self._form = form
         self._names = list(names)
         self._schema = pa.schema([schema.field(name) for name in columns])
-        self._texts = [item.name for item in self._schema if _is_text(item.type)]
-        self._typed = [item.name for item in self._schema if not _is_text(item.type)]
+        self._texts = pa.schema([item for item in self._schema if is_text(item.type)])
+        self._typed = pa.schema([item for item in self._schema if not is_text(item.type)])
         self._floats = [item.name for item in self._schema if pa.types.is_floating(item.type)]
-        self._nulls_spelled = not self._texts
+        self._nulls_spelled = not self._texts.names
 
     def spans(self, data: bytes) -> Spans:
         """Return where the rows of whole lines stand."""
@@ -181,10 +174,15 @@ class _CsvParser:
         )
 
     def faults(self, piece: Piece, spans: Spans) -> list[str]:
-        """Return for each line why it is no row of the file, as far as that shows before types matter."""
+        """Return for each line why it is no row of the file, as far as its text tells."""
         out = [""] * len(spans) if self._form.multiline else self.quotes.faults(piece, spans)
-        for i, (start, stop) in enumerate(spans.tolist()):
-            out[i] = out[i] or self._fault(piece.data[start:stop])
+        rows = [piece.data[start:stop] for start, stop in spans.tolist()]
+        out = [fault or self._fault(row) for fault, row in zip(out, rows, strict=True)]
+        whole = [i for i, fault in enumerate(out) if not fault]
+        if whole and self._typed.names:
+            texts = self._read(b"".join(rows[i] + b"\n" for i in whole), as_text(self._typed), NULL_SPELLINGS)
+            for name, i, text in misfits(texts, self._typed):
+                out[whole[i]] = out[whole[i]] or self._misfit(name, text)
         return out
 
     def convert(self, data: bytes, n_rows: int) -> Any | None:
@@ -197,7 +195,7 @@ class _CsvParser:
                     return self._checked(data, n_rows, self._read(data, self._schema, ("",)))
                 except pa.ArrowInvalid:
                     # Text must stay text where numbers are null: read in two passes from here on.
-                    if not self._typed or not any(mark in data for mark in _NULL_MARKS):
+                    if not self._typed.names or not any(mark in data for mark in NULL_MARKS):
                         raise
             batch = self._read_apart(data)
         except pa.ArrowInvalid:
@@ -207,15 +205,18 @@ class _CsvParser:
 
     def explain(self, raw: bytes) -> str:
         """Return which cell does not fit its column."""
-        import pyarrow as pa
+        data, names = raw + b"\n", self._typed.names
+        while len(names) > 1:  # the first half that fails holds the first cell that does
+            first = names[: len(names) // 2]
+            fits = _CsvParser(self._form, self._names, first, self._schema).convert(data, 1) is not None
+            names = names[len(first) :] if fits else first
+        if not names:
+            return f"expected a row of {len(self._names)} cells, got {quote(raw)}"
+        text = self._read(data, as_text(self._typed), ()).column(names[0])[0].as_py()
+        return self._misfit(names[0], text)
 
-        data = raw + b"\n"
-        for item in self._schema:
-            text = self._read(data, pa.schema([(item.name, pa.string())]), ()).column(0)[0].as_py()
-            one = _CsvParser(self._form, self._names, [item.name], self._schema)
-            if one.convert(data, 1) is None:
-                return f"column {item.name!r}: expected {item.type}, got {quote(text)}"
-        return f"expected a row of {len(self._names)} cells, got {quote(raw)}"
+    def _misfit(self, name: str, text: str) -> str:
+        return f"column {name!r}: expected {self._schema.field(name).type}, got {quote(text)}"
 
     def _fault(self, row: bytes) -> str:
         if not is_utf8(row):
@@ -231,11 +232,11 @@ class _CsvParser:
         """Return the rows with every spelling of null in columns with a type and none in text."""
         import pyarrow as pa
 
-        typed = self._read(data, pa.schema([self._schema.field(name) for name in self._typed]), NULL_SPELLINGS)
-        if not self._texts:
+        typed = self._read(data, self._typed, NULL_SPELLINGS)
+        if not self._texts.names:
             return typed
-        texts = self._read(data, pa.schema([self._schema.field(name) for name in self._texts]), ("",))
-        arrays = [(texts if item.name in self._texts else typed).column(item.name) for item in self._schema]
+        texts = self._read(data, self._texts, ("",))
+        arrays = [(texts if is_text(item.type) else typed).column(item.name) for item in self._schema]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
     def _read(self, data: bytes, schema: Any, nulls: Sequence[str]) -> Any:
@@ -272,18 +273,4 @@ class _CsvParser:
         if not compute.any(infinite).as_py():
             return False
         texts = self._read(data, pa.schema([(name, pa.string())]), ()).column(0).filter(infinite)
-        return not compute.all(compute.match_substring_regex(texts, _INFINITE)).as_py()
-
-
-def _is_text(column: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(column) or pa.types.is_large_string(column))
-
-
-def _is_cell(column: Any) -> bool:
-    """Return whether pyarrow reads this type from a cell."""
-    import pyarrow as pa
-
-    number = pa.types.is_integer(column) or pa.types.is_float32(column) or pa.types.is_float64(column)
-    return bool(number or pa.types.is_boolean(column) or _is_text(column))
+        return not compute.all(compute.match_substring_regex(texts, INFINITE)).as_py()

@@ -46,10 +46,9 @@ class IpcFormat:
     ) -> Iterator[Block | Unread]:
         """Yield the rows of record batches, as `FileFormat` says."""
         with _opened(file) as source:
-            have = _reader(file, source).schema
-            check_columns(file.source, have, columns, schema)
-            source.seek(0)
-            reader = _reader(file, source, [have.get_field_index(name) for name in columns])
+            reader = _reader(file, source)
+            check_columns(file.source, reader.schema, columns, schema)
+            reader = _narrowed(file, source, reader, columns)
             if isinstance(reader, pa.ipc.RecordBatchFileReader):
                 stop = reader.num_record_batches if stop is None else stop
                 batches = map(reader.get_batch, range(start, stop))
@@ -58,7 +57,8 @@ class IpcFormat:
                 batches = iter(reader)
                 n_before = _Count(0)
             n_read = 0
-            for batch in batches:
+            for whole in batches:
+                batch = whole.select(columns)
                 rows = block_rows(batch_rows, batch.nbytes / max(1, batch.num_rows))
                 for first in range(0, batch.num_rows, rows):
                     part = batch.slice(first, rows)
@@ -118,5 +118,29 @@ def _reader(file: OpenFile, source: Any, fields: Sequence[int] = ()) -> Any:
 def _rows_before(file: OpenFile, stop: int) -> int:
     """Return how many rows the record batches before one hold."""
     with _opened(file) as source:
-        narrowest = _reader(file, source, [0])
+        reader = _reader(file, source)
+        narrowest = _narrowed(file, source, reader, reader.schema.names[:1])
         return sum(narrowest.get_batch(i).num_rows for i in range(stop))
+
+
+def _narrowed(file: OpenFile, source: Any, reader: Any, columns: Sequence[str]) -> Any:
+    """Return a reader that loads no other columns, though its batches may have some.
+
+    Where a mapped file is not compressed, that is the reader of all columns: one that skips some copies the others.
+    """
+    if isinstance(reader, pa.ipc.RecordBatchFileReader) and (
+        not reader.num_record_batches or _is_mapped(source, reader.get_batch(0))
+    ):
+        return reader
+    source.seek(0)
+    return _reader(file, source, [reader.schema.get_field_index(name) for name in columns])
+
+
+def _is_mapped(source: Any, batch: Any) -> bool:
+    """Return whether a batch's buffers are parts of a mapped file, and nothing of it was read, then."""
+    if not isinstance(source, pa.MemoryMappedFile):
+        return False
+    source.seek(0)
+    first = source.read_buffer(1).address
+    buffers = [buffer for column in batch.columns for buffer in column.buffers() if buffer is not None and buffer.size]
+    return all(first <= buffer.address < first + source.size() for buffer in buffers)

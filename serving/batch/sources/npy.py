@@ -14,7 +14,7 @@ import numpy as np
 from ...contract.tensors import Array
 
 _LOCAL_HEADER_BYTES = 30
-_SPOOLED_BYTES = 64 << 20
+_SPOOLED_BYTES = 16 << 20
 """Of a compressed array in column-major order that is held in memory; a larger one goes to a temporary file."""
 
 _HEADERS = {

@@ -368,6 +368,23 @@ def test_a_file_of_ipc_is_told_by_its_bytes(tmp_path: Path) -> None:
     assert read(tmp_path, task_bytes=1)[0].column("x").to_pylist() == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
+def test_only_what_is_asked_for_is_loaded_of_an_ipc_file(tmp_path: Path, compression: str | None) -> None:
+    wide = {f"c{i}": np.random.default_rng(i).random(200_000) for i in range(10)}
+    with pa.ipc.new_file(tmp_path / "a.arrow", pa.table(wide).schema, options=options(compression)) as writer:
+        writer.write_table(pa.table(wide))
+    spec, _ = discover(str(tmp_path), types={})
+    before = pa.total_allocated_bytes()
+    blocks = list(open_reader(spec).read(Range("a.arrow"), ["c7", "c2"], 65_536))
+    assert pa.total_allocated_bytes() - before < (1 << 20 if compression is None else 4 << 20)
+    table = pa.Table.from_batches([block.batch for block in blocks if isinstance(block, Block)])
+    assert table.equals(pa.table({name: wide[name] for name in ("c7", "c2")}))
+
+
+def options(compression: str | None) -> Any:
+    return pa.ipc.IpcWriteOptions(compression=compression)
+
+
 def test_blocks_of_a_mapped_file_outlive_the_reading(tmp_path: Path) -> None:
     write_ipc(pa.table({"x": range(1000)}), tmp_path / "a.arrow", 10)
     spec, _ = discover(str(tmp_path), types={})

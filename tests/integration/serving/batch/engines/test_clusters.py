@@ -1,0 +1,127 @@
+"""Ray and Spark as engines of jobs: real clusters of several processes, some of which are killed on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import engine_work
+import pytest
+from engine_work import BAD_ROWS, N_ROWS, N_TASKS, ROWS_PER_TASK, Work
+from widedeep.serving.batch.engines import EngineName
+from widedeep.serving.batch.store.store import Store
+from widedeep.serving.batch.task import TaskResult
+from widedeep.serving.contract.errors import ExecutionError
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    # Both leave sockets and processes to the garbage collector, and Ray calls what itself has deprecated.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:pyspark"),
+]
+
+CLUSTERS = {"ray": "ray_cluster", "spark": "spark"}
+WORKERS = {"ray": "ray::MapWorker", "spark": "pyspark.daemon"}
+MARK = "WIDEDEEP_TEST_RUN"
+
+
+@pytest.fixture(params=CLUSTERS)
+def engine(request: pytest.FixtureRequest) -> EngineName:
+    """An engine whose cluster runs."""
+    request.getfixturevalue(CLUSTERS[request.param])
+    name: EngineName = request.param
+    return name
+
+
+def processes(text: str) -> set[int]:
+    """Return the processes whose command line or environment holds a text."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+            is_dead = (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            continue
+        if not is_dead and (text.encode() in command or text.encode() in environment):
+            found.add(int(folder.name))
+    return found
+
+
+def test_a_cluster_writes_the_same_files_as_one_machine_and_counts_alike(work: Work, engine: EngineName) -> None:
+    summary = work.run(engine, engine)
+    assert (summary.n_in, summary.n_rejected, summary.n_parts) == (N_ROWS, len(BAD_ROWS), N_TASKS)
+    assert work.files(engine) == work.files("local")
+    assert work.tasks(engine) == work.tasks("local")
+
+
+def test_a_job_ends_whole_when_a_worker_is_killed(work: Work, engine: EngineName, monkeypatch: Any) -> None:
+    killed: list[int] = []
+    record = Store.record
+
+    def record_and_kill(store: Store, result: TaskResult) -> None:
+        record(store, result)
+        if not killed:
+            killed.append(max(processes(WORKERS[engine])))
+            os.kill(killed[0], signal.SIGKILL)
+
+    monkeypatch.setattr(Store, "record", record_and_kill)
+    summary = work.run(engine, f"{engine}-killed")
+    assert killed
+    assert not Path(f"/proc/{killed[0]}").exists()
+    assert summary.n_in == N_ROWS
+    assert work.files(f"{engine}-killed") == work.files("local")
+    assert work.tasks(f"{engine}-killed") == work.tasks("local")
+
+
+def test_machines_that_do_not_see_the_bundle_are_sent_it_once(work: Work, engine: EngineName, shelf: Path) -> None:
+    folder = os.open(work.bundle.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        own = f"/proc/self/fd/{folder}/1"  # which is a place for this process alone
+        work.run(engine, f"{engine}-sent", bundle=own)
+    finally:
+        os.close(folder)
+    assert work.files(f"{engine}-sent") == work.files("local")
+    kept = list((shelf / f"widedeep-{os.geteuid()}" / "bundles").glob("*/1/bundle.json"))
+    assert [file.read_bytes() for file in kept] == [(work.bundle / "bundle.json").read_bytes()]
+
+
+def test_a_row_that_is_not_allowed_to_fail_ends_the_job_and_the_next_run_goes_on(
+    work: Work, engine: EngineName
+) -> None:
+    with pytest.raises(ExecutionError, match=r"rows\.parquet, row (7|25000|319999): .*column 'a'"):
+        work.run(engine, f"{engine}-failed", on_error="fail")
+    time.sleep(3)
+    assert not [pid for pid in processes(WORKERS[engine]) if engine == "ray"]
+    work.run(engine, f"{engine}-failed")
+    assert work.files(f"{engine}-failed") == work.files("local")
+
+
+@pytest.mark.parametrize(("first", "then"), [("ray", "local"), ("spark", "ray")])
+def test_a_killed_driver_leaves_no_process_behind_and_another_engine_ends_its_job(
+    work: Work, first: EngineName, then: EngineName, request: pytest.FixtureRequest
+) -> None:
+    for name in {first, then} & CLUSTERS.keys():
+        request.getfixturevalue(CLUSTERS[name])  # skips where Spark cannot run
+    output, mark = f"{first}-{then}", uuid4().hex
+    command = [sys.executable, engine_work.__file__, str(work.folder), first, output]
+    with subprocess.Popen(command, env={**os.environ, MARK: mark}) as driver:
+        done = work.folder / output / "_done"
+        until = time.monotonic() + 90
+        while not (done.is_dir() and any(done.iterdir())):
+            assert driver.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        driver.kill()
+    until = time.monotonic() + 20
+    while left := processes(mark):
+        assert time.monotonic() < until, left
+        time.sleep(0.2)
+    summary = work.run(then, output)
+    assert ROWS_PER_TASK <= N_ROWS - summary.n_rows_now < N_ROWS
+    assert work.files(output) == work.files("local")
+    assert work.tasks(output) == work.tasks("local")
