@@ -1,5 +1,6 @@
 """Rows of small ensembles as tables, and what a batch job should make of them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,9 @@ from small_ensembles import rows
 from widedeep.serving.contract.tensors import Array, TensorSpec
 
 
-def table_of(inputs: tuple[TensorSpec, ...], n_rows: int, seed: int = 0) -> pa.Table:
-    """Return random rows with an `id`: features by their names, other tensors as lists of fixed length."""
-    arrays = rows(inputs, n_rows, seed)
-    columns: dict[str, Any] = {"id": pa.array([f"row{i}" for i in range(n_rows)])}
+def columns_of(inputs: tuple[TensorSpec, ...], arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """Return tensors as columns: features by their names, other tensors as lists of fixed length."""
+    columns: dict[str, Any] = {}
     for spec in inputs:
         values = arrays[spec.name]
         if spec.feature_names:
@@ -22,7 +22,13 @@ def table_of(inputs: tuple[TensorSpec, ...], n_rows: int, seed: int = 0) -> pa.T
             columns[spec.name] = pa.array(values[:, 0])
         else:
             columns[spec.name] = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values[0].size)
-    return pa.table(columns)
+    return columns
+
+
+def table_of(inputs: tuple[TensorSpec, ...], n_rows: int, seed: int = 0) -> pa.Table:
+    """Return random rows with an `id`."""
+    ids = pa.array([f"row{i}" for i in range(n_rows)])
+    return pa.table({"id": ids} | columns_of(inputs, rows(inputs, n_rows, seed)))
 
 
 def parts_of(output: Path) -> dict[str, bytes]:

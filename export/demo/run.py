@@ -161,7 +161,7 @@ def _write_json(path: Path, data: object) -> None:
 
 
 def _write_rows(path: Path, rows: Rows) -> None:
-    """Write rows as a Parquet file, and leave one that is the same: a batch job on it would be another one otherwise."""
+    """Write rows as a Parquet file; one that is the same stays, as jobs on a newer one would be others."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event
+from threading import Event, Semaphore
 from typing import Literal
 
 import pyarrow as pa
@@ -31,6 +31,9 @@ from .store.output import Output
 from .store.parts import part_name, part_writer
 from .store.rejects import RejectWriter, read_rejects
 from .task import Range, Task, TaskResult
+
+_WAITING_CHUNKS = 2
+"""Chunks that wait for a thread, of all tasks together, beside one of each: memory grows with the cores alone."""
 
 OnError = Literal["reject", "fail"]
 
@@ -81,7 +84,7 @@ class Worker:
         self._read_schema = pa.schema([spec.input.schema.field(name) for name in self._columns])
         self._on_error = on_error
         self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="widedeep-score")
-        self._n_under_way = 2 * n_threads
+        self._room = Semaphore(n_threads + _WAITING_CHUNKS)
         self._stopped = Event()
 
     def run(self, task: Task, observe: Callable[[int], None] = lambda _: None) -> TaskResult:
@@ -146,22 +149,32 @@ class Worker:
         self._threads.shutdown(cancel_futures=True)
 
     def _scored(self, items: Iterator[Block | Unread]) -> Iterator[tuple[Chunk, Scored, Tally | None]]:
-        """Yield rows in chunks, in their order, each scored."""
+        """Yield rows in chunks, in their order, each scored.
+
+        One chunk of a task may always be under way, further ones as long as the worker has room for more.
+        """
         under_way: deque[tuple[Chunk, Future[tuple[Scored, Tally | None]]]] = deque()
+
+        def first() -> tuple[Chunk, Scored, Tally | None]:
+            chunk, future = under_way.popleft()
+            if under_way:
+                self._room.release()
+            return chunk, *future.result()
+
         try:
             for chunk in chunks(items, self.spec.chunk_rows):
+                while under_way and not self._room.acquire(blocking=False):
+                    yield first()
                 if self._stopped.is_set():
                     raise Cancelled("the job was stopped")
                 under_way.append((chunk, self._threads.submit(self._score, chunk)))
-                if len(under_way) >= self._n_under_way:
-                    first, future = under_way.popleft()
-                    yield first, *future.result()
             while under_way:
-                first, future = under_way.popleft()
-                yield first, *future.result()
+                yield first()
         finally:
             for _, future in under_way:
                 future.cancel()
+            for _ in range(len(under_way) - 1):
+                self._room.release()
 
     def _blocks(self, task: Task) -> Iterator[Block | Unread]:
         for part in task.ranges:

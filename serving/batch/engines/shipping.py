@@ -14,10 +14,10 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 from ...contract.bundle import read_bundle, read_description
 from ...contract.errors import BundleError, WidedeepError
@@ -120,16 +120,19 @@ class _Shelf:
             BundleError: what was fetched is not the bundle.
         """
         place = self._folder / address.digest / address.version
-        lock = _IN_USE.get(address.digest) or self._lock(address.digest).open("ab")
-        while address.digest not in _IN_USE:
+        path = self._lock(address.digest)
+        if path in _IN_USE:
+            return place
+        with ExitStack() as stack:
+            lock = stack.enter_context(path.open("ab"))
             fcntl.flock(lock, fcntl.LOCK_SH)
-            if place.is_dir():
-                _IN_USE[address.digest] = lock
-                break
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not place.is_dir():
-                self._remove_unused()
-                self._fill(address, fetch)
+            while not place.is_dir():
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not place.is_dir():
+                    self._remove_unused()
+                    self._fill(address, fetch)
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            _IN_USE[path] = stack.pop_all()
         return place
 
     def _fill(self, address: BundleAddress, fetch: Fetch) -> None:
@@ -146,9 +149,10 @@ class _Shelf:
         """Remove bundles that no process uses, and what was left half sent."""
         for path in self._folder.iterdir():
             digest = path.name.removesuffix(_UNFINISHED)
-            if path.suffix == _LOCK or digest in _IN_USE:
+            lock = self._lock(digest)
+            if path.suffix == _LOCK or lock in _IN_USE:
                 continue
-            with _unused(self._lock(digest)) as is_unused:
+            with _unused(lock) as is_unused:
                 if is_unused:
                     unfinished = path.with_name(f"{digest}{_UNFINISHED}")
                     shutil.rmtree(unfinished, ignore_errors=True)
@@ -162,8 +166,8 @@ class _Shelf:
 
 
 _LOCK, _UNFINISHED = ".lock", ".new"
-_IN_USE: dict[str, IO[bytes]] = {}
-"""Digest -> lock that this process holds to its end."""
+_IN_USE: dict[Path, ExitStack] = {}
+"""Lock files that this process holds to its end."""
 
 
 @contextmanager

@@ -105,8 +105,9 @@ class _JsonParser:
         return bool((view[spans[:, 0]] == ord("{")).all() and (view[spans[:, 1] - 1] == ord("}")).all())
 
     def faults(self, piece: Piece, spans: Spans) -> list[str]:
-        """Return for each line why it is no JSON object, as far as its ends tell."""
-        return [_fault(piece.data[start:stop]) for start, stop in spans.tolist()]
+        """Return for each line why it is no JSON object, or has a value of another kind than its column."""
+        rows = (piece.data[start:stop] for start, stop in spans.tolist())
+        return [_fault(row) or self._misfit(row) for row in rows]
 
     def convert(self, data: bytes, n_rows: int) -> Any | None:
         """Return the rows as a batch, or None where a field does not fit or a line is not one row."""
@@ -132,12 +133,26 @@ class _JsonParser:
         why = _error(raw, pa.schema([]))
         if why:
             return f"expected a JSON object, got {quote(raw)}: {why}"
+        fields = list(self._schema)
+        while len(fields) > 1:  # the first half that fails holds the first field that does
+            half = len(fields) // 2
+            fields = fields[:half] if _error(raw, pa.schema(fields[:half])) else fields[half:]
+        reasons = [_reason(raw, item, row.get(item.name)) for item in fields]
+        return "".join(reasons) or f"expected a JSON object, got {quote(raw)}"
+
+    def _misfit(self, raw: bytes) -> str:
+        """Return what `explain` does where Python tells quickly that it may have to; pyarrow decides."""
+        try:
+            row = json.loads(raw)
+        except (ValueError, RecursionError):
+            return self.explain(raw) if _error(raw, self._schema) else ""
         for item in self._schema:
-            why = _error(raw, pa.schema([item]))
-            if why:
-                value = json.dumps(row.get(item.name))
-                return f"column {item.name!r}: expected {item.type}, got {quote(value)} ({why})"
-        return f"expected a JSON object, got {quote(raw)}"
+            value = row.get(item.name)
+            if value is not None and type(value) not in _kinds(item.type):
+                reason = _reason(raw, item, value)
+                if reason:
+                    return reason
+        return ""
 
 
 def _fault(row: bytes) -> str:
@@ -161,6 +176,29 @@ def _read(data: bytes, schema: Any | None) -> Any:
     )
     chunks = table.combine_chunks().to_batches()
     return chunks[0] if chunks else pa.RecordBatch.from_pylist([], schema=schema)
+
+
+def _kinds(column: Any) -> Sequence[type]:
+    """Return how Python reads what may be of a type."""
+    import pyarrow as pa
+
+    if pa.types.is_floating(column):
+        return int, float
+    if pa.types.is_integer(column):
+        return (int,)
+    if pa.types.is_boolean(column):
+        return (bool,)
+    if pa.types.is_nested(column):
+        return list, dict
+    return (str,)
+
+
+def _reason(raw: bytes, item: Any, value: Any) -> str:
+    """Return why a line has no value for a column, "" where it has."""
+    import pyarrow as pa
+
+    why = _error(raw, pa.schema([item]))
+    return f"column {item.name!r}: expected {item.type}, got {quote(json.dumps(value))} ({why})" if why else ""
 
 
 def _error(raw: bytes, schema: Any) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from PIL import Image
 from small_ensembles import text_labels
 from widedeep.serving.batch.job import run
 from widedeep.serving.batch.planning import Wishes
+from widedeep.serving.batch.progress import Silent
 from widedeep.serving.cli import main
 from widedeep.serving.contract.bundle import read_bundle
 from widedeep.serving.contract.errors import ConfigurationError
@@ -225,6 +227,40 @@ def test_a_folder_of_images_gives_the_bits_of_its_pixels(pictures: Path, tmp_pat
     (tmp_path / "in" / "cat" / "99.png").write_bytes(buffer.getvalue())
     with pytest.raises(ConfigurationError, match=r"cat/99.png"):
         run(wishes, retry_rejects=True)
+
+
+class Hidden(Silent):
+    """Moves a file away once the job has begun."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Self:
+        self._path.rename(self._path.with_name(".away"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._path.with_name(".away").rename(self._path)
+
+
+def test_rows_that_could_not_be_read_at_first_become_a_part_more_when_retried(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for i in range(6):
+        Image.new("RGB", (4, 4), (40 * i, 0, 0)).save(tmp_path / "in" / f"{i}.png")
+    wishes = Wishes(
+        str(pictures), str(tmp_path / "in"), str(tmp_path / "out"), keep=("path",), image_scale=255.0, part_bytes=200
+    )
+    first = run(wishes, progress=Hidden(tmp_path / "in" / "3.png"))
+    assert (first.n_in, first.n_scored, first.n_rejected) == (6, 5, 1)
+    second = run(wishes, retry_rejects=True)
+    assert (second.n_in, second.n_scored, second.n_rejected) == (6, 6, 0)
+    answer = scored(tmp_path / "out").sort_by("path")
+    assert answer.column("path").to_pylist() == [f"{i}.png" for i in range(6)]
+    assert list((tmp_path / "out" / "_rejects").iterdir()) == []
+    run(Wishes(str(pictures), str(tmp_path / "in"), str(tmp_path / "whole"), keep=("path",), image_scale=255.0))
+    assert answer.equals(scored(tmp_path / "whole"))
+    manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
+    assert (manifest["n_in"], manifest["n_scored"], manifest["n_rejected"]) == (6, 6, 0)
 
 
 def test_pixels_whose_scale_nobody_tells_are_refused(pictures: Path, tmp_path: Path) -> None:

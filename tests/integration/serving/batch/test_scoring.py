@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from batch_rows import columns_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_ensembles import BUNDLES, rows, several_values, text_labels, texts_and_opsets
@@ -20,17 +21,7 @@ from widedeep.serving.engine.outputs import all_outputs
 
 
 def table(arrays: dict[str, Array], scorer: BatchScorer, **more: Any) -> Any:
-    """Return tensors as the columns of a record batch: features by name, others as lists."""
-    columns: dict[str, Any] = {}
-    for spec in scorer.scorer.inputs:
-        values = arrays[spec.name]
-        if spec.feature_names:
-            columns |= {name: pa.array(values[:, i]) for i, name in enumerate(spec.feature_names)}
-        elif values[0].size == 1:
-            columns[spec.name] = pa.array(values[:, 0])
-        else:
-            columns[spec.name] = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values[0].size)
-    return pa.record_batch(columns | more)
+    return pa.record_batch(columns_of(scorer.scorer.inputs, arrays) | more)
 
 
 @pytest.fixture(scope="module")

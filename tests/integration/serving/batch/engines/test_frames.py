@@ -9,6 +9,7 @@ import pytest
 from engine_work import table
 from small_ensembles import text_labels
 from widedeep.serving.batch.engines.frames import FrameOptions, FrameScorer
+from widedeep.serving.contract.bundle import read_description
 from widedeep.serving.contract.errors import InvalidInput
 
 N = 300
@@ -28,8 +29,6 @@ def batch(path: Path) -> Any:
 
 
 def batch_of(path: Path, bad_rows: tuple[int, ...] = ()) -> Any:
-    from widedeep.serving.contract.bundle import read_description
-
     return table(read_description(path).inputs, N, bad_rows).to_batches()[0]
 
 

@@ -46,7 +46,10 @@ def bundle(folder: Path, make: Callable[[Path], Any] = text_labels) -> tuple[Pat
 
 
 def copy_of(path: Path) -> Callable[[Path], None]:
-    return lambda folder: [shutil.copytree(path, folder, dirs_exist_ok=True)].clear()
+    def fetch(folder: Path) -> None:
+        shutil.copytree(path, folder, dirs_exist_ok=True)
+
+    return fetch
 
 
 def never(_: Path) -> None:
@@ -67,7 +70,7 @@ def test_another_bundle_at_that_path_is_not_taken(tmp_path: Path, shelf: Path) -
 
 def test_a_machine_that_lacks_it_and_was_not_sent_it_says_so(tmp_path: Path, shelf: Path) -> None:
     _, address = bundle(tmp_path / "a")
-    with pytest.raises(BundleMissing, match="/nowhere: expected the bundle with digest [0-9a-f]{64} on this machine"):
+    with pytest.raises(BundleMissing, match=r"/nowhere: expected the bundle with digest [0-9a-f]{64} on this machine"):
         bundle_here(address, None)
 
 
@@ -75,7 +78,7 @@ def test_a_bundle_is_fetched_once_and_is_of_this_user_alone(tmp_path: Path, shel
     path, address = bundle(tmp_path / "a")
     place = Path(bundle_here(address, copy_of(path)))
     assert bundle_here(address, never) == str(place)
-    assert [folder.stat().st_mode & 0o777 for folder in place.parents[1:4]][:2] == [0o700, 0o700]
+    assert [folder.stat().st_mode & 0o777 for folder in (place.parents[1], place.parents[2])] == [0o700, 0o700]
     assert read_bundle(place).digest == address.digest
 
 
