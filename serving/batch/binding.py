@@ -49,6 +49,39 @@ def columns_needed(specs: Sequence[TensorSpec], names: Sequence[str]) -> list[st
     return list(dict.fromkeys(name for spec in specs for name in columns_of(spec, available)))
 
 
+def check_types(specs: Sequence[TensorSpec], schema: Any) -> None:
+    """Refuse a `pyarrow.Schema` in which no row could be bound to an input: text for numbers, or the other way round.
+
+    Raises:
+        InvalidInput: a column is missing, or of such a type; names it and both types.
+    """
+    for spec in specs:
+        for name in columns_of(spec, dict.fromkeys(schema.names)):
+            column = schema.field(name).type
+            kinds = _TEXTS if spec.datatype is DataType.BYTES else _NUMBERS
+            if not any(is_kind(_leaf(column)) for is_kind in kinds):
+                what = "text" if spec.datatype is DataType.BYTES else f"{spec.datatype}, alone or in lists, or bytes"
+                raise InvalidInput(f"input {spec.name!r}, column {name!r}: expected {what}, the file has {column}")
+
+
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_null)
+_NUMBERS = (
+    *(pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null),
+    *(pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary),
+)
+
+
+def _leaf(column: Any) -> Any:
+    """Return the type of the values in lists, dictionaries and extension types."""
+    while True:
+        if isinstance(column, pa.BaseExtensionType):
+            column = column.storage_type
+        elif hasattr(column, "value_type"):
+            column = column.value_type
+        else:
+            return column
+
+
 def is_image(spec: TensorSpec, column: Any) -> bool:
     """Return whether a column of this `pyarrow.DataType` holds an input's rows as images or raw bytes."""
     return spec.datatype is not DataType.BYTES and (

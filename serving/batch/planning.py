@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ..contract.tensors import DataType, TensorSpec
-from .binding import wanted_types, widened
+from .binding import check_types, wanted_types, widened
 from .local import LocalScorer
 from .locations import absolute
 from .scorer import Scorer
@@ -125,6 +125,7 @@ def make_plan(wishes: Wishes, before: JobSpec | None) -> Plan:
         providers=wishes.providers,
     )
     batches = batch_scorer(spec, scorer)
+    check_types(scorer.inputs, source.schema)
     reject_schema(pa.schema([source.schema.field(name) for name in columns_read(spec, batches)]))
     check_schema(batches.schema(source.schema), spec.output_format)
     return Plan(spec, files, lambda: plan(source, files, wishes.part_bytes), scorer)

@@ -50,19 +50,11 @@ class CsvFormat:
                 f"expected one ASCII character other than quotes and line ends to delimit CSV, got {self.delimiter!r}"
             )
 
-    def header(self, file: OpenFile) -> tuple[str, ...]:
-        """Return the names of a file's columns in their order.
-
-        Raises:
-            InvalidInput: it has no header line, or names a column twice.
-        """
-        return self._header(file)[0]
-
     def schema(self, file: OpenFile, types: Mapping[str, Any]) -> Any:
         """Return the file's columns: text, but for those that `types` names."""
         import pyarrow as pa
 
-        names = self.header(file)
+        names, _ = self._header(file)
         for name in names:
             if name in types and not is_cell(types[name]):
                 raise InvalidInput(
@@ -89,25 +81,12 @@ class CsvFormat:
         pieces = parser.quotes.read(file, begin) if self.multiline else read_pieces(file, begin, stop, MARGIN_BYTES)
         yield from read_rows(pieces, parser, file.source, batch_rows, numbered=start == 0)
 
-    def parse(self, raw: bytes, columns: Sequence[str], schema: Any) -> Any | str:
-        """Return one row as a `pyarrow.RecordBatch`, or why it is none.
-
-        Args:
-            raw: as `Unread.raw`.
-            columns: names to read.
-            schema: all columns of the row's file in the order of its header, and no others.
-        """
-        parser = _CsvParser(self, schema.names, columns, schema)
-        piece = Piece(raw + b"\n", 0)
-        spans = parser.spans(piece.data)
-        if len(spans) != 1:
-            return f"expected one row, got {len(spans)} lines"
-        fault = parser.faults(piece, spans)[0]
-        batch = None if fault else parser.convert(piece.data, 1)
-        return (fault or parser.explain(raw)) if batch is None else batch
-
     def _header(self, file: OpenFile) -> tuple[tuple[str, ...], int]:
-        """Return the header's names and the place behind its line."""
+        """Return the header's names and the place behind its line.
+
+        Raises:
+            InvalidInput: there is no header line, or it names a column twice.
+        """
         raw, stop = self._header_line(file)
         if not raw:
             raise InvalidInput(f"{file.source}: expected CSV with a header line, got no line")

@@ -50,18 +50,6 @@ class JsonLinesFormat:
         parser.check(file.source)
         yield from read_rows(read_pieces(file, start, stop), parser, file.source, batch_rows, numbered=start == 0)
 
-    def parse(self, raw: bytes, columns: Sequence[str], schema: Any) -> Any | str:
-        """Return one row as a `pyarrow.RecordBatch`, or why it is none.
-
-        Args:
-            raw: as `Unread.raw`.
-            columns: names to read.
-            schema: with the types of these.
-        """
-        parser = _JsonParser(columns, schema)
-        batch = None if _fault(raw) or b"\n" in raw else parser.convert(raw + b"\n", 1)
-        return parser.explain(raw) if batch is None else batch
-
 
 class _JsonParser:
     """Reads the rows of one stretch. One thread."""
@@ -70,6 +58,7 @@ class _JsonParser:
         import pyarrow as pa
 
         self._schema = pa.schema([schema.field(name) for name in columns])
+        self._kinds = [(item.name, item, _kinds(item.type)) for item in self._schema]
 
     def check(self, source: str) -> None:
         """Check that JSON can be read as the columns' types at all.
@@ -146,9 +135,9 @@ class _JsonParser:
             row = json.loads(raw)
         except (ValueError, RecursionError):
             return self.explain(raw) if _error(raw, self._schema) else ""
-        for item in self._schema:
-            value = row.get(item.name)
-            if value is not None and type(value) not in _kinds(item.type):
+        for name, item, kinds in self._kinds:
+            value = row.get(name)
+            if value is not None and type(value) not in kinds:
                 reason = _reason(raw, item, value)
                 if reason:
                     return reason

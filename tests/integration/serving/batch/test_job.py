@@ -152,6 +152,26 @@ def test_an_input_that_does_not_fit_the_bundle_is_refused_before_anything_is_wri
     assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith("part")] == []
 
 
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (
+            pa.array(["1"]),
+            r"input 'tabular', column 'b': expected FP32, alone or in lists, or bytes, the file has string",
+        ),
+        (pa.array([{"x": 1.0}]), r"the file has struct<x: double>"),
+        (pa.array([0], pa.timestamp("s")), r"the file has timestamp\[ms\]"),
+    ],
+)
+def test_a_column_of_a_type_that_no_row_could_be_bound_from_is_refused_at_once(
+    wishes: Wishes, bundle: Path, tmp_path: Path, column: pa.Array, message: str
+) -> None:
+    table = table_of(read_bundle(bundle).inputs, 1)
+    pq.write_table(table.set_column(table.schema.get_field_index("b"), "b", column), tmp_path / "bad.parquet")
+    with pytest.raises(InvalidInput, match=message):
+        run(replace(wishes, input=str(tmp_path / "bad.parquet")))
+
+
 def command(wishes: Wishes, *more: str) -> list[str]:
     flags = ["--keep", "id", "--part-mib", str(wishes.part_bytes / (1 << 20)), *more]
     return [sys.executable, "-m", "widedeep.serving.cli", "score", wishes.bundle, wishes.input, wishes.output, *flags]

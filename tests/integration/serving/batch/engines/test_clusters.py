@@ -20,9 +20,9 @@ from widedeep.serving.contract.errors import ExecutionError
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    # Both leave sockets and processes to the garbage collector, and Ray calls what itself has deprecated.
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:pyspark"),
+    # Ray reads settings that itself has deprecated; PySpark has a word on pandas, which nothing here uses.
+    pytest.mark.filterwarnings("ignore:`use_.* is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
 ]
 
 CLUSTERS = {"ray": "ray_cluster", "spark": "spark"}
@@ -78,6 +78,14 @@ def test_a_job_ends_whole_when_a_worker_is_killed(work: Work, engine: EngineName
     assert work.tasks(f"{engine}-killed") == work.tasks("local")
 
 
+def test_a_task_whose_worker_dies_too_often_ends_the_job(
+    work: Work, ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "record", lambda *_: os.kill(max(processes(WORKERS["ray"])), signal.SIGKILL))
+    with pytest.raises(ExecutionError, match=r"Ray gave up: .*actor"):
+        work.run("ray", "ray-given-up", retries=0)
+
+
 def test_machines_that_do_not_see_the_bundle_are_sent_it_once(work: Work, engine: EngineName, shelf: Path) -> None:
     folder = os.open(work.bundle.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -102,7 +110,7 @@ def test_a_row_that_is_not_allowed_to_fail_ends_the_job_and_the_next_run_goes_on
 
 
 @pytest.mark.parametrize(("first", "then"), [("ray", "local"), ("spark", "ray")])
-def test_a_killed_driver_leaves_no_process_behind_and_another_engine_ends_its_job(
+def test_a_killed_driver_leaves_no_worker_behind_and_another_engine_ends_its_job(
     work: Work, first: EngineName, then: EngineName, request: pytest.FixtureRequest
 ) -> None:
     for name in {first, then} & CLUSTERS.keys():
@@ -117,8 +125,9 @@ def test_a_killed_driver_leaves_no_process_behind_and_another_engine_ends_its_jo
             assert time.monotonic() < until
             time.sleep(0.01)
         driver.kill()
+    # Two agents of Ray's, which touch no output, may notice some 30 s later.
     until = time.monotonic() + 20
-    while left := processes(mark):
+    while left := processes(mark) - processes("ray::DashboardAgent") - processes("ray::RuntimeEnvAgent"):
         assert time.monotonic() < until, left
         time.sleep(0.2)
     summary = work.run(then, output)

@@ -11,9 +11,9 @@ from widedeep.serving.contract.errors import InvalidInput
 
 pytestmark = [
     pytest.mark.slow,
-    # Both leave sockets and processes to the garbage collector, and call what they have deprecated themselves.
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    # Ray reads settings that itself has deprecated; PySpark has a word on pandas, which nothing here uses.
+    pytest.mark.filterwarnings("ignore:`use_.* is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
 ]
 OUTPUTS = ["label", "probabilities"]
 N = 500
@@ -69,7 +69,7 @@ def test_ray_fails_by_default_on_a_row_that_cannot_be_scored(work: Work, rows: A
     data = ray_cluster.data.from_arrow(rows).map_batches(
         RayScorer, fn_constructor_kwargs={"bundle": str(work.bundle)}, batch_format="pyarrow", concurrency=1
     )
-    with pytest.raises(ray_cluster.exceptions.RayTaskError, match="NaN in column 'a'"):
+    with pytest.raises(ray_cluster.exceptions.RayTaskError, match="NaN in row 7, column 'a'"):
         data.materialize()
 
 
@@ -93,7 +93,7 @@ def test_spark_fails_by_default_on_a_row_that_cannot_be_scored(work: Work, spark
     from widedeep.serving.batch.engines.spark import score
 
     frame = spark.read.parquet(str(work.folder / "rows.parquet")).where("id < 10")
-    with pytest.raises(PythonException, match="NaN in column 'a'"):
+    with pytest.raises(PythonException, match="NaN in row 7, column 'a'"):
         score(frame, work.bundle).count()
     with pytest.raises(InvalidInput, match="'tabular'"):
         score(frame.drop("b"), work.bundle)

@@ -180,15 +180,6 @@ def test_a_type_that_no_cell_holds_is_refused() -> None:
         CsvFormat().schema(memory_file(b"a,b\n"), {"a": pa.list_(pa.float32()), "other": pa.list_(pa.float32())})
 
 
-def test_a_raw_row_is_parsed_again_by_itself() -> None:
-    form, schema = CsvFormat(), pa.schema([("x", pa.float64()), ("id", pa.string())])
-    assert form.parse(b'1.5,"a,""b"""', ["id", "x"], schema).to_pylist() == [{"id": 'a,"b"', "x": 1.5}]
-    assert form.parse(b"high,a", ["id", "x"], schema) == "column 'x': expected double, got 'high'"
-    assert form.parse(b"1", ["id", "x"], schema) == "expected 2 cells, got 1: '1'"
-    assert form.parse(b"1,a\n2,b", ["id", "x"], schema) == "expected one row, got 2 lines"
-    assert CsvFormat(multiline=True).parse(b'1,"a\nb"', ["id"], schema).to_pylist() == [{"id": "a\nb"}]
-
-
 def test_the_format_can_be_sent_to_other_processes() -> None:
     assert pickle.loads(pickle.dumps(CsvFormat("\t", multiline=True))) == CsvFormat("\t", multiline=True)  # noqa: S301
 

@@ -96,7 +96,6 @@ def test_a_line_that_does_not_fit_is_unread_and_its_neighbours_are_rows(line: by
     [unread] = rows.unread
     assert reason in unread.reason
     assert (unread.place, unread.raw) == (Place("rows.jsonl", 1, 9), line)
-    assert FORM.parse(line, SCHEMA.names, SCHEMA) == unread.reason
 
 
 def test_an_object_on_several_lines_is_no_row_even_if_two_stand_on_another() -> None:
@@ -124,11 +123,6 @@ def test_a_type_that_json_has_no_way_to_is_refused() -> None:
     half = pa.schema([("x", pa.float64()), ("h", pa.float16())])
     with pytest.raises(InvalidInput, match=r"rows\.jsonl: cannot read .*'h' as halffloat"):
         read(b'{"x": 1}\n', half)
-
-
-def test_a_raw_row_is_parsed_again_by_itself() -> None:
-    assert FORM.parse(b'{"n": 3, "x": 1}', ["x", "n"], SCHEMA).to_pylist() == [{"x": 1.0, "n": 3}]
-    assert FORM.parse(b'{"n": 3}\n{"n": 4}', ["n"], SCHEMA).startswith("expected a JSON object")
 
 
 def test_the_format_can_be_sent_to_other_processes() -> None:

@@ -99,7 +99,7 @@ def test_damaged_compressed_files_are_refused(suffix: str, damage: Callable[[byt
 def test_a_file_that_is_not_there_is_an_error_of_the_file_system(tmp_path: Path) -> None:
     for name in ("rows.csv", "rows.csv.gz"):
         with pytest.raises(FileNotFoundError):
-            CsvFormat().header(OpenFile(fs.LocalFileSystem(), str(tmp_path / name), name, 10))
+            CsvFormat().schema(OpenFile(fs.LocalFileSystem(), str(tmp_path / name), name, 10), {})
 
 
 def test_files_on_disk_are_read_from_the_middle(tmp_path: Path) -> None:
