@@ -4,10 +4,12 @@ As a script - `python engine_work.py FOLDER ENGINE OUTPUT` - it does the job in 
 """
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,8 @@ from widedeep.serving.batch.engines import EngineName
 from widedeep.serving.batch.engines.options import EngineOptions
 from widedeep.serving.batch.planning import Wishes
 
+MARK = "WIDEDEEP_TEST_RUN"
+os.environ.setdefault(MARK, uuid4().hex)  # tells the processes of this run's clusters from those of another
 N_TASKS = 16
 ROWS_PER_TASK = 20_000
 N_ROWS = N_TASKS * ROWS_PER_TASK
@@ -59,6 +63,20 @@ class Work:
         """Return what the manifest says of each task, but for how long it took."""
         told = json.loads((self.folder / output / "_manifest.json").read_text())["results"]
         return [{**task, "seconds": 0} for task in told]
+
+
+def processes(command: str = "", mark: str = "") -> set[int]:
+    """Return the live processes of a run, by default of this one, whose command line holds a text."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+            is_dead = (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            continue
+        if not is_dead and command.encode() in line and f"{MARK}={mark or os.environ[MARK]}".encode() in environment:
+            found.add(int(folder.name))
+    return found
 
 
 def table(inputs: Any, n_rows: int, bad_rows: tuple[int, ...] = ()) -> Any:

@@ -125,7 +125,7 @@ class Worker:
                     counts.add(chunk, scored, tally)
                     observe(chunk.n_rows)
         except (WidedeepError, OSError, pa.ArrowException) as error:
-            return TaskResult(before.task, error=f"{type(error).__name__}: {error}")
+            return TaskResult(before.task, error=str(error) or type(error).__name__)
         return TaskResult(
             before.task,
             n_in=before.n_in + counts.n_in,

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from batch_rows import column, scored, table_of
 from PIL import Image
 from small_ensembles import text_labels
+from table_rows import column, scored, table_of
 from widedeep.serving.batch.job import run
 from widedeep.serving.batch.planning import Wishes
 from widedeep.serving.batch.progress import Silent

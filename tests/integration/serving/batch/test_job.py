@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from batch_rows import column, parts_of, scored, table_of
 from small_ensembles import text_labels, two_classes
+from table_rows import column, parts_of, scored, table_of
 from widedeep.serving.batch.engines.options import EngineOptions
 from widedeep.serving.batch.job import MaxRejects, run
 from widedeep.serving.batch.planning import Wishes

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from batch_rows import columns_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_ensembles import BUNDLES, rows, several_values, text_labels, texts_and_opsets
+from table_rows import columns_of
 from widedeep.serving.batch.scoring import BatchScorer, chunk_rows_of, without_row
 from widedeep.serving.contract.bundle import Bundle
 from widedeep.serving.contract.errors import BundleError, InvalidInput

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from batch_rows import column, scored, table_of
 from small_ensembles import text_labels, two_classes
+from table_rows import column, scored, table_of
 from widedeep.serving.batch.job import run
 from widedeep.serving.batch.planning import Wishes
 from widedeep.serving.contract.bundle import read_bundle

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from batch_rows import scored, table_of
 from PIL import Image
 from small_bundle import softmax_graph
 from small_ensembles import IMAGE, make, text_labels
+from table_rows import scored, table_of
 from widedeep.serving.batch.job import run
 from widedeep.serving.batch.planning import Wishes
 from widedeep.serving.contract.bundle import read_bundle
