@@ -51,6 +51,7 @@ def score(argv: Sequence[str]) -> int:
             threads_per_worker=settings.cores,
             on_error=arguments.on_error,
             address=arguments.address,
+            verbose=arguments.verbose,
         ),
         progress=progress,
     )
@@ -154,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--json", action="store_true", help="print progress and result as lines of JSON")
     shown.add_argument("--quiet", action="store_true", help="show no progress")
+    shown.add_argument("--verbose", action="store_true", help="show the log of Ray or Spark, too")
     return parser
 
 

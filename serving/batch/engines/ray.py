@@ -10,7 +10,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from pathlib import Path
@@ -110,8 +110,8 @@ class RayScorer:
             InvalidInput: a column is missing, or a row does not fit.
             ExecutionError: a member failed.
         """
-        batches = [_plain(batch) for batch in table.to_batches()] or [_plain(table.schema.empty_table())]
-        return pa.Table.from_batches([self._scorer.score(batch) for batch in batches])
+        batches = table.to_batches() or [_without_rows(table)]
+        return pa.Table.from_batches([self._scorer.score(_plain(batch)) for batch in batches])
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +180,11 @@ def _results(job: RemoteJob, tasks: list[str], sent: SentBundle | None, options:
             **_bounded(options.retries),
         )
     results.context.enable_progress_bars = options.verbose
+    batches: Any = iter(results.iter_batches(batch_size=None, batch_format="pyarrow"))
     try:
-        for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield from pa.table(batch)["result"].to_pylist()
+        with closing(batches):
+            for batch in batches:
+                yield from batch["result"].to_pylist()
     except ray.exceptions.RayError as error:
         raise ExecutionError(f"Ray gave up: {error}") from error
 
@@ -228,6 +230,10 @@ def _connect(options: EngineOptions) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     n_cpus = options.n_workers * (options.threads_per_worker or 1) or available_cores()
     ray.init(address="local", num_cpus=n_cpus, include_dashboard=False, **shown)
+
+
+def _without_rows(table: Any) -> Any:
+    return pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], table.schema.names)
 
 
 def _plain(batch: Any) -> Any:
