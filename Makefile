@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Ray and Spark take half a gigabyte, which the demo does without.
+WITH_CLUSTERS := $(VENV)/.with-clusters
 TYPES := build/types/widedeep
 WHEEL := build/wheel
 
@@ -25,23 +27,27 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[export,train,batch,test]'
 	@touch $@
 
+$(WITH_CLUSTERS): $(INSTALLED)
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[export,train,batch,ray,spark,test]'
+	@touch $@
+
 demo: $(INSTALLED)  ## train, export, prove parity, learn weights, serve and call: all on real digits
 	$(BIN)/widedeep demo
 
-test: $(INSTALLED)  ## run the suite, without what is large or slow
+test: $(WITH_CLUSTERS)  ## run the suite, without what is large or slow
 	$(BIN)/python -m pytest
 
-test-slow: $(INSTALLED)  ## run what `make test` leaves out: large nets, the demo, wide sweeps
+test-slow: $(WITH_CLUSTERS)  ## run what `make test` leaves out: large nets, the demo, wide sweeps
 	$(BIN)/python -m pytest -m slow --timeout 900
 
 test-all: test test-slow  ## run the whole suite
 
-lint: $(INSTALLED)  ## check style, format and which folder imports which
+lint: $(WITH_CLUSTERS)  ## check style, format and which folder imports which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 
-types: $(INSTALLED) $(TYPES)  ## check types
+types: $(WITH_CLUSTERS) $(TYPES)  ## check types
 	$(BIN)/mypy
 
 # mypy finds the two folders here under the names they are installed as.

@@ -34,8 +34,12 @@ def bind_batch(specs: Sequence[TensorSpec], batch: Any, image_scale: float | Non
             raise InvalidInput(f"column {name!r} is there twice; expected it once")
         columns[name] = batch.column(name)
     for spec in specs:
-        if spec.name in columns and is_image(spec, columns[spec.name].type):
-            columns[spec.name] = decode(spec, spec.name, columns[spec.name], image_scale)
+        if spec.name in columns and spec.datatype is not DataType.BYTES:
+            column = columns[spec.name]
+            if _has_bytes(column.type):
+                column = column.field(_BYTES)
+            if any(is_kind(column.type) for is_kind in _BINARY):
+                columns[spec.name] = decode(spec, spec.name, column, image_scale)
     return bind(specs, columns)[0]
 
 
@@ -58,16 +62,19 @@ def check_types(specs: Sequence[TensorSpec], schema: Any) -> None:
     for spec in specs:
         for name in columns_of(spec, dict.fromkeys(schema.names)):
             column = schema.field(name).type
+            if _has_bytes(column):
+                column = column.field(_BYTES).type
             kinds = _TEXTS if spec.datatype is DataType.BYTES else _NUMBERS
             if not any(is_kind(_leaf(column)) for is_kind in kinds):
                 what = "text" if spec.datatype is DataType.BYTES else f"{spec.datatype}, alone or in lists, or bytes"
                 raise InvalidInput(f"input {spec.name!r}, column {name!r}: expected {what}, the file has {column}")
 
 
+_BINARY = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_null)
 _NUMBERS = (
     *(pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null),
-    *(pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary),
+    *_BINARY,
 )
 
 
@@ -82,11 +89,12 @@ def _leaf(column: Any) -> Any:
             return column
 
 
-def is_image(spec: TensorSpec, column: Any) -> bool:
-    """Return whether a column of this `pyarrow.DataType` holds an input's rows as images or raw bytes."""
-    return spec.datatype is not DataType.BYTES and (
-        pa.types.is_binary(column) or pa.types.is_large_binary(column) or pa.types.is_fixed_size_binary(column)
-    )
+_BYTES = "bytes"
+
+
+def _has_bytes(column: Any) -> bool:
+    """Return whether a column holds images beside their paths, as the data sets of Hugging Face do."""
+    return bool(pa.types.is_struct(column) and column.get_field_index(_BYTES) >= 0)
 
 
 def wanted_types(specs: Sequence[TensorSpec]) -> dict[str, Any]:

@@ -229,6 +229,19 @@ def test_a_folder_of_images_gives_the_bits_of_its_pixels(pictures: Path, tmp_pat
         run(wishes, retry_rejects=True)
 
 
+def test_images_beside_their_paths_are_decoded_as_those_in_a_folder(pictures: Path, tmp_path: Path) -> None:
+    images = []
+    for i in range(5):
+        Image.new("RGB", (4, 4), (0, 50 * i, 0)).save(buffer := io.BytesIO(), "PNG")
+        images.append({"bytes": buffer.getvalue(), "path": f"{i}.png"})
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{i}.png").write_bytes(buffer.getvalue())
+    pq.write_table(pa.table({"picture": images}), tmp_path / "rows.parquet")
+    for source in ("in", "rows.parquet"):
+        run(Wishes(str(pictures), str(tmp_path / source), str(tmp_path / f"out-{source}"), image_scale=255.0))
+    assert scored(tmp_path / "out-rows.parquet").equals(scored(tmp_path / "out-in"))
+
+
 class Hidden(Silent):
     """Moves a file away once the job has begun."""
 
