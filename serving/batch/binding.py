@@ -4,7 +4,7 @@ What only batch jobs meet is added here: cells of bytes that hold images, and th
 with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -111,22 +111,29 @@ def wanted_types(specs: Sequence[TensorSpec]) -> dict[str, Any]:
     return out
 
 
-def widened(schema: Any, specs: Sequence[TensorSpec]) -> Any:
-    """Return a schema in which the lists that inputs are bound from hold numbers as wide as the inputs need.
+def widened(schema: Any, specs: Sequence[TensorSpec], keep: Collection[str] = ()) -> Any:
+    """Return a schema in which the columns that inputs are bound from have types as wide as the inputs need.
 
-    What was inferred from the first rows may be too narrow: whole numbers where others have fractions.
+    What the first file or the first rows have may be too narrow for others: whole numbers where those have fractions,
+    nothing but nulls where those have values. Columns that are kept stay as they are.
+
+    Args:
+        schema: `pyarrow.Schema` of the input.
+        specs: the bundle's inputs.
+        keep: columns that go into the output.
     """
     for spec in specs:
-        i = schema.get_field_index(spec.name)
-        if i >= 0 and pa.types.is_nested(schema.field(i).type):
-            schema = schema.set(i, schema.field(i).with_type(_with_leaf(schema.field(i).type, spec.datatype)))
+        for name in columns_of(spec, dict.fromkeys(schema.names)):
+            i = schema.get_field_index(name)
+            if name not in keep:
+                schema = schema.set(i, schema.field(i).with_type(_wide(schema.field(i).type, spec.datatype)))
     return schema
 
 
-def _with_leaf(column: Any, datatype: DataType) -> Any:
+def _wide(column: Any, datatype: DataType) -> Any:
     if isinstance(column, pa.ListType):
-        return pa.list_(_with_leaf(column.value_type, datatype))
-    narrow = pa.types.is_integer(column) or pa.types.is_null(column)
+        return pa.list_(_wide(column.value_type, datatype))
+    narrow = pa.types.is_null(column) or (pa.types.is_integer(column) and datatype is not DataType.BYTES)
     return _cell_type(datatype) if narrow else column
 
 

@@ -106,12 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     rows.add_argument("--multiline", action="store_true", help="quoted CSV cells of the input may hold line ends")
     rows.add_argument(
         "--image-scale",
-        type=_scale,
+        type=_positive,
         metavar="NUMBER",
         help="what pixels of images are divided by, such as 255 (default: as the bundle says)",
     )
     rows.add_argument(
-        "--part-mib", type=float, default=32, metavar="MIB", help="input that becomes one part, about (default: 32)"
+        "--part-mib", type=_positive, default=32, metavar="MIB", help="input that becomes one part, about (default: 32)"
     )
     bad = parser.add_argument_group("rows that cannot be scored")
     bad.add_argument(
@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         help="this machine or a cluster (default: local)",
     )
     where.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="of Ray or Spark; 0 is as many as there are (default: 0)"
+        "--workers", type=_count, default=0, metavar="N", help="of Ray or Spark; 0 is as many as there are (default: 0)"
     )
     where.add_argument(
         "--address", default="", help="of the Ray cluster or the Spark master (default: as configured, else local)"
@@ -163,10 +163,20 @@ def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
-def _scale(text: str) -> float:
-    if not 0 < (scale := float(text)) < math.inf:
-        raise ValueError
-    return scale
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return number
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
+    return int(text)
 
 
 def _stop(number: int, _: object) -> None:

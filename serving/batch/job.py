@@ -90,8 +90,9 @@ class Summary:
         n_in: rows of the input.
         n_scored: rows in the parts.
         n_rejected: rows in the reject files.
-        n_parts: tasks.
-        n_rows_now: of `n_in`, those of this run; the others were done before.
+        n_parts: tasks that are done.
+        n_parts_now: of these, done by this run; the others were done before.
+        n_rows_now: rows in their input.
         seconds: time of this run.
         evaluation: what `--evaluate` found, empty without.
     """
@@ -102,6 +103,7 @@ class Summary:
     n_scored: int
     n_rejected: int
     n_parts: int
+    n_parts_now: int
     n_rows_now: int
     seconds: float
     evaluation: Mapping[str, Any] = field(default_factory=dict)
@@ -147,7 +149,7 @@ def run(
     ):
         options = replace(options, server=wishes.server, scorer=plan.scorer)
         store.begin(plan.spec, plan.files, plan.tasks)
-        n_before = store.totals.n_in
+        before = store.totals
         if not store.is_complete:
             with progress or Silent() as shown:
                 meter = _Meter(shown, clock, sum(file.size for file in plan.files), store)
@@ -157,7 +159,7 @@ def run(
             store.finish(_evaluation(plan, store))
         if retry_rejects:
             _retry(plan, store, options)
-        return _summary(plan, store, n_before, clock() - started)
+        return _summary(plan, store, before, clock() - started)
 
 
 def _record(store: Store, results: Iterator[TaskResult], meter: "_Meter", max_rejects: MaxRejects) -> None:
@@ -205,7 +207,7 @@ def _evaluation(plan: Plan, store: Store) -> dict[str, Any]:
     return {"evaluation": evaluator.report(tally)}
 
 
-def _summary(plan: Plan, store: Store, n_before: int, seconds: float) -> Summary:
+def _summary(plan: Plan, store: Store, before: Totals, seconds: float) -> Summary:
     spec, totals = plan.spec, store.totals
     return Summary(
         output=store.output.url,
@@ -214,7 +216,8 @@ def _summary(plan: Plan, store: Store, n_before: int, seconds: float) -> Summary
         n_scored=totals.n_scored,
         n_rejected=totals.n_rejected,
         n_parts=totals.tasks,
-        n_rows_now=totals.n_in - n_before,
+        n_parts_now=totals.tasks - before.tasks,
+        n_rows_now=totals.n_in - before.n_in,
         seconds=round(seconds, 3),
         evaluation=store.manifest().get("evaluation", {}),
     )

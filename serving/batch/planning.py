@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ..contract.errors import ConfigurationError
 from ..contract.tensors import DataType, TensorSpec
 from .binding import check_types, wanted_types, widened
 from .local import LocalScorer
@@ -57,6 +58,18 @@ class Wishes:
     server_version: str = ""
     providers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse what an unset variable of a shell makes of a command.
+
+        Raises:
+            ConfigurationError: a place is empty, or there is nothing to write.
+        """
+        for what, named in (("bundle", self.bundle), ("input", self.input), ("output", self.output)):
+            if not named:
+                raise ConfigurationError(f"the {what} is empty; expected a path or a URL")
+        if self.outputs is not None and not self.outputs:
+            raise ConfigurationError("there are no outputs to write; name one, or leave the choice to the bundle")
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -101,7 +114,8 @@ def make_plan(wishes: Wishes, before: JobSpec | None) -> Plan:
         multiline=wishes.multiline,
         image_column=image_column,
     )
-    source = replace(found, schema=widened(found.schema, scorer.inputs)) if found.format == "jsonl" else found
+    kept = (*wishes.keep, wishes.label, *wishes.slices)
+    source = replace(found, schema=widened(found.schema, scorer.inputs, kept))
     identity = scorer.identity
     spec = JobSpec(
         bundle=wishes.bundle if wishes.server else absolute(wishes.bundle),

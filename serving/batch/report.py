@@ -12,7 +12,7 @@ def describe(summary: Summary) -> str:
         f"({bundle['digest'][:12]})",
         f"  {summary.n_in:,} rows in = {summary.n_scored:,} scored + {summary.n_rejected:,} rejected",
     ]
-    if summary.n_rows_now:
+    if summary.n_parts_now:
         rate = summary.n_rows_now / max(summary.seconds, 1e-9)
         lines.append(f"  {summary.n_rows_now:,} rows in {duration(summary.seconds)}: {rate:,.0f} rows/s")
     else:

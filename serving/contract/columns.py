@@ -13,11 +13,10 @@ stands for one if the input has such a string; elsewhere it is refused.
 
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .errors import InvalidInput
 from .tensors import Array, DataType, TensorSpec, listed
@@ -167,7 +166,7 @@ def _text(what: str, values: Array, size: int, missing: str | None) -> Array:
 
 def _numbers(what: str, values: Array, datatype: DataType, size: int) -> Array:
     if values.dtype != object:
-        return _cast(what, values.reshape(-1), datatype, np.arange(values.size) // size)
+        return _cast(what, values.reshape(-1), datatype, lambda i: i // size)
     flat = values.reshape(-1)
     missing = np.fromiter((_is_missing(value) for value in flat), np.bool_, flat.size)
     rows = np.arange(flat.size) // size
@@ -180,30 +179,29 @@ def _numbers(what: str, values: Array, datatype: DataType, size: int) -> Array:
     if present.dtype == object:  # decimals, or integers beyond 64 bits
         present = np.array([float(value) for value in present])
     out = np.full(flat.size, np.nan if datatype.is_float else 0, datatype.dtype)
-    out[~missing] = _cast(what, present, datatype, rows[~missing])
+    out[~missing] = _cast(what, present, datatype, lambda i: int(rows[~missing][i]))
     return out
 
 
-def _masked(
-    what: str, values: np.ma.MaskedArray[Any, Any], datatype: DataType, cell_shape: tuple[int, ...]
-) -> Array:
+def _masked(what: str, values: np.ma.MaskedArray[Any, Any], datatype: DataType, cell_shape: tuple[int, ...]) -> Array:
     """Return masked numbers as floats, NaN where they are masked."""
     n_rows, size = len(values), math.prod(cell_shape)
     if values.size != n_rows * size:
         raise InvalidInput(f"{what}: expected {size} values in every cell, got {values.size} in {n_rows} cells")
     present = ~np.ma.getmaskarray(values).reshape(-1)
     out = np.full(values.size, np.nan, datatype.dtype)
-    out[present] = _cast(what, values.data.reshape(-1)[present], datatype, (np.arange(values.size) // size)[present])
+    found = values.data.reshape(-1)[present]
+    out[present] = _cast(what, found, datatype, lambda i: int(np.flatnonzero(present)[i]) // size)
     return out.reshape((n_rows, *cell_shape))
 
 
-def _cast(what: str, values: Array, datatype: DataType, rows: npt.NDArray[np.int64]) -> Array:
-    """Return `(n,)` values in another type after checking that it holds every one."""
+def _cast(what: str, values: Array, datatype: DataType, row_of: Callable[[int], int]) -> Array:
+    """Return `(n,)` values in another type after checking that it holds every one; `row_of` tells a value's row."""
     target, kind = datatype.dtype, values.dtype.kind
     if values.dtype == target or values.size == 0:
         return values.astype(target, copy=False)
     if kind not in "biuf":
-        raise InvalidInput(f"{what}: expected {datatype}, got {_described(values[0])} in row {rows[0]}")
+        raise InvalidInput(f"{what}: expected {datatype}, got {_described(values[0])} in row {row_of(0)}")
     with np.errstate(over="ignore", invalid="ignore"):
         if target.kind == "f":
             cast = values.astype(target)
@@ -220,7 +218,7 @@ def _cast(what: str, values: Array, datatype: DataType, rows: npt.NDArray[np.int
             fits &= np.trunc(values) == values if kind == "f" else True
     if not fits.all():
         i = int(np.argmin(fits))
-        raise InvalidInput(f"{what}: {datatype} cannot hold {_described(values[i])} of row {rows[i]}")
+        raise InvalidInput(f"{what}: {datatype} cannot hold {_described(values[i])} of row {row_of(i)}")
     return values.astype(target)
 
 

@@ -64,7 +64,7 @@ class RowGroups:
 
 def _joined(chunks: list[Any], datatype: Any) -> Any:
     if not chunks:
-        return pa.array([], datatype)
+        return pa.nulls(0, datatype)
     if pa.types.is_dictionary(datatype) and not all(chunk.dictionary.equals(chunks[0].dictionary) for chunk in chunks):
         values = pa.concat_arrays([chunk.dictionary_decode() for chunk in chunks])
         return values.dictionary_encode().cast(datatype)  # values in the order of the rows, whatever the batches'

@@ -169,7 +169,7 @@ def _is_text(datatype: Any) -> bool:
 
 def _in_csv(datatype: Any) -> bool:
     try:
-        csv.write_csv(pa.table([pa.array([], datatype)], ["column"]), pa.BufferOutputStream())
+        csv.write_csv(pa.table([pa.nulls(0, datatype)], ["column"]), pa.BufferOutputStream())
     except pa.ArrowException:
         return False
     return not _is_bytes(datatype)
@@ -182,7 +182,7 @@ def _is_bytes(datatype: Any) -> bool:
 
 def _in_parquet(datatype: Any) -> bool:
     try:
-        pq.write_table(pa.table([pa.array([], datatype)], ["column"]), pa.BufferOutputStream())
+        pq.write_table(pa.table([pa.nulls(0, datatype)], ["column"]), pa.BufferOutputStream())
     except pa.ArrowException:
         return False
     return True

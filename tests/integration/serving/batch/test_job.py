@@ -172,6 +172,45 @@ def test_a_column_of_a_type_that_no_row_could_be_bound_from_is_refused_at_once(
         run(replace(wishes, input=str(tmp_path / "bad.parquet")))
 
 
+def test_whole_numbers_in_the_first_file_and_fractions_or_nulls_in_the_next_are_one_input(
+    wishes: Wishes, bundle: Path, tmp_path: Path
+) -> None:
+    table = table_of(read_bundle(bundle).inputs, 30)
+    place = table.schema.get_field_index("a")
+    (tmp_path / "in").mkdir()
+    columns = [pa.array([1] * 10), table.column("a").slice(10, 10), pa.array([7] * 10, pa.int8())]
+    for i, values in enumerate(columns):
+        rows = table.slice(10 * i, 10).set_column(place, "a", values)
+        pq.write_table(rows, tmp_path / "in" / f"{i}.parquet")
+    assert run(replace(wishes, input=str(tmp_path / "in"))).n_scored == 30
+    whole = [value for values in columns for value in values.to_pylist()]
+    pq.write_table(table.set_column(place, "a", pa.array(whole, pa.float32())), tmp_path / "whole.parquet")
+    run(replace(wishes, input=str(tmp_path / "whole.parquet"), output=str(tmp_path / "other")))
+    assert scored(tmp_path / "out").equals(scored(tmp_path / "other"))
+
+
+def test_a_tensor_whose_axes_are_permuted_is_bound_and_kept(wishes: Wishes, bundle: Path, tmp_path: Path) -> None:
+    table = table_of(read_bundle(bundle).inputs, 6)
+    images = column(table, "image").astype(np.float32).reshape(-1, 2, 4)
+    kind = pa.fixed_shape_tensor(pa.float32(), (4, 2), permutation=[1, 0])
+    storage = pa.FixedSizeListArray.from_arrays(pa.array(images.transpose(0, 2, 1).reshape(-1)), 8)
+    tensors = pa.ExtensionArray.from_storage(kind, storage)
+    place = table.schema.get_field_index("image")
+    pq.write_table(table.set_column(place, "image", tensors), tmp_path / "rows.parquet")
+    run(replace(wishes, input=str(tmp_path / "rows.parquet"), keep=("image",)))
+    pq.write_table(table, tmp_path / "plain.parquet")
+    run(replace(wishes, input=str(tmp_path / "plain.parquet"), output=str(tmp_path / "other")))
+    answer = scored(tmp_path / "out")
+    assert answer.column("probabilities").equals(scored(tmp_path / "other").column("probabilities"))
+    assert answer.schema.field("image").type == kind
+
+
+@pytest.mark.parametrize("changed", [{"input": ""}, {"bundle": ""}, {"outputs": ()}])
+def test_a_wish_that_is_empty_is_refused(wishes: Wishes, changed: dict) -> None:
+    with pytest.raises(ConfigurationError, match=r"is empty|no outputs"):
+        run(replace(wishes, **changed))
+
+
 def command(wishes: Wishes, *more: str) -> list[str]:
     flags = ["--keep", "id", "--part-mib", str(wishes.part_bytes / (1 << 20)), *more]
     return [sys.executable, "-m", "widedeep.serving.cli", "score", wishes.bundle, wishes.input, wishes.output, *flags]
