@@ -4,15 +4,16 @@ What only batch jobs meet is added here: cells of bytes that hold images, and th
 with.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from ..client.tables import bind
+from ..client.tables import bind_unchecked
 from ..contract.columns import columns_of
 from ..contract.errors import InvalidInput
-from ..contract.tensors import Array, DataType, TensorSpec
+from ..contract.tensors import Array, DataType, TensorSpec, check_rows, illegal_rows
 from .images import decode
 
 
@@ -26,8 +27,36 @@ def bind_batch(specs: Sequence[TensorSpec], batch: Any, image_scale: float | Non
         image_scale: what pixels are divided by; None as the bundle says.
 
     Raises:
-        InvalidInput: a column is missing or does not fit; names it, what was expected and what came.
+        InvalidInput: a column is missing or does not fit, or a value is none that the bundle allows; names it, what was
+            expected and what came.
     """
+    arrays = _bound(specs, batch, image_scale)
+    check_rows(specs, arrays)
+    return arrays
+
+
+def illegal_values(specs: Sequence[TensorSpec], batch: Any, image_scale: float | None = None) -> dict[int, str]:
+    """Return the rows that hold values which the bundle does not allow -> why, found all at once.
+
+    There are none if the batch cannot be bound at all.
+    """
+    try:
+        arrays = _bound(specs, batch, image_scale)
+    except InvalidInput:
+        return {}
+    illegal = [illegal_rows(spec, arrays[spec.name]) for spec in specs]
+    return {int(row): _why(specs, arrays, int(row)) for row in np.flatnonzero(np.any(illegal, axis=0))}
+
+
+def _why(specs: Sequence[TensorSpec], arrays: Mapping[str, Array], row: int) -> str:
+    try:
+        check_rows(specs, {name: array[row : row + 1] for name, array in arrays.items()})
+    except InvalidInput as error:
+        return str(error)
+    raise AssertionError("the row is illegal")
+
+
+def _bound(specs: Sequence[TensorSpec], batch: Any, image_scale: float | None) -> dict[str, Array]:
     columns: dict[str, Any] = {}
     for name in batch.schema.names:
         if name in columns:
@@ -40,7 +69,7 @@ def bind_batch(specs: Sequence[TensorSpec], batch: Any, image_scale: float | Non
                 column = column.field(_BYTES)
             if any(is_kind(column.type) for is_kind in _BINARY):
                 columns[spec.name] = decode(spec, spec.name, column, image_scale)
-    return bind(specs, columns)[0]
+    return bind_unchecked(specs, columns)
 
 
 def columns_needed(specs: Sequence[TensorSpec], names: Sequence[str]) -> list[str]:

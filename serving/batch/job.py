@@ -21,6 +21,8 @@ from .engines.options import EngineOptions
 from .evaluation import Tally, evaluator_of
 from .planning import Plan, Wishes, make_plan
 from .progress import Progress, Silent, State
+from .sources import digest, list_again
+from .store.changes import describe_files
 from .store.record import Totals
 from .store.store import Store
 from .task import Task, TaskResult
@@ -156,6 +158,7 @@ def run(
                 results = engine_named(engine)(plan.spec, meter.noted(store.tasks()), options, meter.observe)
                 _record(store, results, meter, max_rejects)
             max_rejects.check(store.totals, done=1.0)
+            _check_input(plan)
             store.finish(_evaluation(plan, store))
         if retry_rejects:
             _retry(plan, store, options)
@@ -176,6 +179,20 @@ def _record(store: Store, results: Iterator[TaskResult], meter: "_Meter", max_re
             store.record(result)
             meter.ended(result)
             max_rejects.check(store.totals, meter.done)
+
+
+def _check_input(plan: Plan) -> None:
+    """Make sure that the input is what it was when it was listed: parts of two states of it are no output.
+
+    Raises:
+        InvalidInput: it is not; the job is not complete then.
+    """
+    now = list_again(plan.spec.input)
+    if digest(now) != plan.spec.input_digest:
+        raise InvalidInput(
+            "the input changed while it was read, so the parts are of no one state of it; write to a new output:\n  "
+            + "\n  ".join(describe_files(plan.files, now))
+        )
 
 
 def _retry(plan: Plan, store: Store, options: EngineOptions) -> None:

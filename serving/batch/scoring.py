@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 
 from ..contract.errors import ExecutionError, InvalidInput
 from ..contract.tensors import Array, TensorSpec, listed
-from .binding import bind_batch, columns_needed
+from .binding import bind_batch, columns_needed, illegal_values
 from .columns import constant_columns, empty_batch, output_column, output_field
 from .scorer import Scorer
 
@@ -183,24 +184,36 @@ class BatchScorer:
         return self._joined(chunks, batch.schema)
 
     def score_rows(self, batch: Any, observe: Observer | None = None) -> Scored:
-        """Score all rows that can be: where a chunk fails, it is halved until the rows at fault stand alone."""
+        """Score all rows that can be.
+
+        Where a chunk fails, rows with values that the bundle does not allow are taken out; where it fails all the same,
+        it is halved until the rows at fault stand alone.
+        """
         parts: list[Any] = []
         rejected: list[Rejected] = []
 
-        def halve(rows: Any, first: int) -> None:
+        def score(rows: Any, index: Array) -> None:
             try:
                 parts.append(self._score(rows, observe))
+                return
             except (InvalidInput, ExecutionError) as error:
-                if rows.num_rows == 1:
-                    rejected.append(Rejected(first, without_row(str(error))))
-                    return
+                reason = str(error)
+            if rows.num_rows == 1:
+                rejected.append(Rejected(int(index[0]), without_row(reason)))
+            elif illegal := illegal_values(self.scorer.inputs, rows, self._image_scale):
+                rejected.extend(Rejected(int(index[row]), without_row(why)) for row, why in illegal.items())
+                left = np.delete(np.arange(rows.num_rows), list(illegal))
+                if len(left):
+                    score(rows.take(pa.array(left)), index[left])
+            else:
                 half = rows.num_rows // 2
-                halve(rows.slice(0, half), first)
-                halve(rows.slice(half), first + half)
+                score(rows.slice(0, half), index[:half])
+                score(rows.slice(half), index[half:])
 
         for start in range(0, batch.num_rows, self.chunk_rows):
-            halve(batch.slice(start, self.chunk_rows), start)
-        return Scored(self._joined(parts, batch.schema), tuple(rejected))
+            chunk = batch.slice(start, self.chunk_rows)
+            score(chunk, np.arange(start, start + chunk.num_rows))
+        return Scored(self._joined(parts, batch.schema), tuple(sorted(rejected, key=lambda row: row.index)))
 
     def _score(self, batch: Any, observe: Observer | None) -> Any:
         arrays = bind_batch(self.scorer.inputs, batch, self._image_scale)

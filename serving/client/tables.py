@@ -28,9 +28,18 @@ def bind(specs: Sequence[TensorSpec], data: Data) -> tuple[dict[str, Array], int
     Raises:
         InvalidInput: the data lacks an input or does not fit one.
     """
-    wanted = {name for spec in specs for name in (spec.name, *spec.feature_names)}
-    inputs = bind_columns(specs, _columns(specs, data, wanted))
+    inputs = bind_unchecked(specs, data)
     return inputs, check_rows(specs, inputs)
+
+
+def bind_unchecked(specs: Sequence[TensorSpec], data: Data) -> dict[str, Array]:
+    """Return a model's inputs by name, of the declared datatypes and shapes; which values are legal is not looked at.
+
+    Raises:
+        InvalidInput: the data lacks an input or does not fit one.
+    """
+    wanted = {name for spec in specs for name in (spec.name, *spec.feature_names)}
+    return bind_columns(specs, _columns(specs, data, wanted))
 
 
 def _columns(specs: Sequence[TensorSpec], data: Data, wanted: Collection[str]) -> dict[str, Column]:

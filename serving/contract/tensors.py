@@ -218,6 +218,19 @@ def check_values(spec: TensorSpec, array: Array) -> None:
         )
 
 
+def illegal_rows(spec: TensorSpec, array: Array) -> npt.NDArray[np.bool_]:
+    """Return which rows of `array`, of the declared dtype and shape, `check_values` refuses, `(n_rows,)`."""
+    axes = tuple(range(1, array.ndim))
+    illegal = np.zeros(len(array), np.bool_)
+    if spec.datatype.is_float and not spec.allow_nan:
+        illegal |= np.isnan(array).any(axis=axes)
+    if spec.datatype.is_float and not spec.allow_inf:
+        illegal |= np.isinf(array).any(axis=axes)
+    if spec.closed_categories:
+        illegal |= ~np.isin(array, list(spec.categories)).all(axis=axes)
+    return illegal
+
+
 def check_shape(spec: TensorSpec, shape: Sequence[int]) -> None:
     """Check a concrete shape, rows first, against the declared one.
 

@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -123,8 +123,8 @@ class _Shelf:
         path = self._lock(address.digest)
         if path in _IN_USE:
             return place
-        with ExitStack() as stack:
-            lock = stack.enter_context(path.open("ab"))
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, stat.S_IRUSR | stat.S_IWUSR)
+        try:
             fcntl.flock(lock, fcntl.LOCK_SH)
             while not place.is_dir():
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -132,7 +132,10 @@ class _Shelf:
                     self._remove_unused()
                     self._fill(address, fetch)
                 fcntl.flock(lock, fcntl.LOCK_SH)
-            _IN_USE[path] = stack.pop_all()
+        except BaseException:
+            os.close(lock)
+            raise
+        _IN_USE[path] = lock
         return place
 
     def _fill(self, address: BundleAddress, fetch: Fetch) -> None:
@@ -166,7 +169,7 @@ class _Shelf:
 
 
 _LOCK, _UNFINISHED = ".lock", ".new"
-_IN_USE: dict[Path, ExitStack] = {}
+_IN_USE: dict[Path, int] = {}
 """Lock files that this process holds to its end."""
 
 

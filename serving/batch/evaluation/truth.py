@@ -1,13 +1,13 @@
 """From a label column to what predictions are compared with; what cannot be is counted, never an error.
 
 - Classes: a label is matched by its text, so whole numbers match from columns of integers, of floats and of text. Where
-  classes are names, and the column holds whole numbers that are none of them, a number is a place among the classes, as
-  in training.
+  classes are names, a whole number is a place among them, as in training.
 - Values: numbers, or text that spells one; for several outputs a list of them a row.
 - Null, NaN and empty text say that a row has no label; any other value that does not fit is an unknown label.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,8 +98,9 @@ def class_labels(column: Any, classes: Sequence[str]) -> Labels:
         for text in texts:
             if text in known:
                 return known[text]
-        is_whole = isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0
-        return int(value) if is_whole and are_places and 0 <= value < len(classes) else UNKNOWN
+        place = texts[-1]
+        is_place = are_places and _is_whole(place) and not isinstance(value, bool) and 0 <= int(place) < len(classes)
+        return int(place) if is_place else UNKNOWN
 
     return _labels(places, values, place_of)
 
@@ -147,6 +148,9 @@ def _cell_by_cell(cells: list[Any], n_outputs: int) -> Labels:
 
 _MOST_TEXT = 100
 
+_WHOLE = re.compile(r"(-?[0-9]{1,100})(?:\.0*)?")
+"""Also as columns of floats are written to text: `7.0`."""
+
 
 def _spellings(value: Any) -> tuple[str, ...]:
     """Return the texts that a label may have as a class; none where it is no label."""
@@ -157,12 +161,12 @@ def _spellings(value: Any) -> tuple[str, ...]:
     if isinstance(value, float) and value.is_integer():
         return (str(int(value)),)
     text = str(value)
-    whole = (str(int(text)),) if isinstance(value, str) and _is_whole(text.strip()) else ()
-    return text, text.strip(), *whole
+    whole = _WHOLE.fullmatch(text.strip()) if isinstance(value, str) else None
+    return text, text.strip(), *((str(int(whole[1])),) if whole else ())
 
 
 def _is_whole(text: str) -> bool:
-    return text.removeprefix("-").isascii() and text.removeprefix("-").isdecimal()
+    return len(text) <= _MOST_TEXT and text.removeprefix("-").isascii() and text.removeprefix("-").isdecimal()
 
 
 def _missing_or_unknown(value: Any) -> int:

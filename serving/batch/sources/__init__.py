@@ -6,8 +6,8 @@
 One module a format - `parquet`, `ipc`, `npz`, `csv`, `jsonl`, `image_files` - behind the seam `format.FileFormat`.
 """
 
-from .discovery import digest, discover
+from .discovery import digest, discover, list_again
 from .reader import Reader, open_reader
 from .tasks import plan
 
-__all__ = ["Reader", "digest", "discover", "open_reader", "plan"]
+__all__ = ["Reader", "digest", "discover", "list_again", "open_reader", "plan"]

@@ -22,7 +22,7 @@ from ...contract.errors import ConfigurationError, InvalidInput
 from ..rows import Block, Unread
 from .cells import INFINITE, NULL_MARKS, NULL_SPELLINGS, as_text, is_cell, is_text, misfits
 from .format import OpenFile
-from .lines import Piece, Spans, cuts, first_place, is_utf8, line_spans, quote, read_pieces, window
+from .lines import BOM, Piece, Spans, cuts, first_place, is_utf8, line_spans, quote, read_pieces, window
 from .quoting import MARGIN_BYTES, Quotes
 from .sieve import read_rows
 
@@ -147,6 +147,7 @@ class _CsvParser:
         data = piece.data
         return (
             is_utf8(data)
+            and BOM not in data
             and (b"\r" not in data or data.count(b"\r") == data.count(b"\r\n"))
             and self.quotes.stray(data) is None
             and not self.quotes.suspects(piece)
@@ -200,6 +201,8 @@ class _CsvParser:
     def _fault(self, row: bytes) -> str:
         if not is_utf8(row):
             return f"expected UTF-8, got {quote(row)}"
+        if row.startswith(BOM):
+            return f"expected a row, got a byte order mark inside of the file before {quote(row[len(BOM) :])}"
         if b"\r" in row and b"\r" in self.quotes.unquoted(row):
             return f"expected lines that end in a line feed, got a carriage return inside of {quote(row)}"
         n_cells = self.quotes.n_cells(row)

@@ -60,6 +60,16 @@ def discover(
     return _with_columns(spec, own, partitions, first.path), files
 
 
+def list_again(spec: InputSpec) -> list[InputFile]:
+    """Return the files of an input as they are now, sorted by path.
+
+    Raises:
+        InvalidInput: nothing is there any more.
+        OSError: the file system fails.
+    """
+    return list_files(Root.find(spec.url), spec.url)
+
+
 def digest(files: Iterable[InputFile]) -> str:
     """Return the SHA-256 of the paths, sizes and times of files, in hex."""
     hashed = hashlib.sha256()

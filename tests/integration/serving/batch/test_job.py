@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,7 @@ from table_rows import column, parts_of, scored, table_of
 from widedeep.serving.batch.engines.options import EngineOptions
 from widedeep.serving.batch.job import MaxRejects, run
 from widedeep.serving.batch.planning import Wishes
+from widedeep.serving.batch.progress import Silent
 from widedeep.serving.batch.store.record import Totals
 from widedeep.serving.client.tables import bind
 from widedeep.serving.contract.bundle import read_bundle
@@ -203,6 +206,41 @@ def test_a_tensor_whose_axes_are_permuted_is_bound_and_kept(wishes: Wishes, bund
     answer = scored(tmp_path / "out")
     assert answer.column("probabilities").equals(scored(tmp_path / "other").column("probabilities"))
     assert answer.schema.field("image").type == kind
+
+
+class Meanwhile(Silent):
+    """Does something once the job has begun."""
+
+    def __init__(self, change: Callable[[], object]) -> None:
+        self._change = change
+
+    def __enter__(self) -> Self:
+        self._change()
+        return self
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder, table: pq.write_table(table, folder / "b.parquet"), r"b.parquet was added"),
+        (
+            lambda folder, table: pq.write_table(table.slice(1), folder / "a.parquet"),
+            r"a.parquet \(from \d+ to \d+ bytes\)",
+        ),
+    ],
+)
+def test_an_input_that_changes_while_it_is_read_makes_no_complete_job(
+    wishes: Wishes, bundle: Path, tmp_path: Path, change: Callable[[Path, pa.Table], None], message: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    table = table_of(read_bundle(bundle).inputs, 50)
+    pq.write_table(table, tmp_path / "in" / "a.parquet")
+    mine = replace(wishes, input=str(tmp_path / "in"))
+    with pytest.raises(InvalidInput, match=message):
+        run(mine, progress=Meanwhile(lambda: change(tmp_path / "in", table)))
+    assert not (tmp_path / "out" / "_manifest.json").exists()
+    with pytest.raises(ConfigurationError, match=message):
+        run(mine)
 
 
 @pytest.mark.parametrize("changed", [{"input": ""}, {"bundle": ""}, {"outputs": ()}])

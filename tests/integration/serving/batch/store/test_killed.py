@@ -66,6 +66,13 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
+def wait_for_parts(folder: Path, n: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(list(folder.glob("part-*"))) < n:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def parts(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("part-*"))}
 
@@ -75,7 +82,7 @@ def test_a_job_that_is_killed_three_times_ends_with_the_bytes_of_one_that_was_no
     done = [0]
     for _ in range(3):
         with driver(url) as process:
-            time.sleep(0.2)
+            wait_for_parts(tmp_path / "killed", done[-1] + 5)
             kill(process)
             with Store.open(url) as store:  # at once, though the driver's child lives
                 assert not store.is_complete

@@ -31,6 +31,7 @@ NUMBERS = ("7", "3", "-1")
         (pa.array([7, 3], pa.uint8()), NUMBERS, [0, 1]),
         (pa.array([-1.0, 7.0]), NUMBERS, [2, 0]),
         (pa.array(["-1", "7", " 3", "07"]), NUMBERS, [2, 0, 1, 0]),
+        (pa.array(["-1.0", "7.", "3.5", "7" * 5000]), NUMBERS, [2, 0, -2, -2]),
         (pa.array([Decimal("7"), Decimal("3")]), NUMBERS, [0, 1]),
         (pa.array([2, 0], pa.int64()), ANIMALS, [2, 0]),
         (pa.array([True, False]), ("False", "True"), [1, 0]),

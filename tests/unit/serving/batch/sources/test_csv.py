@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_files import memory_file
 from text_rows import Rows, read_all
-from widedeep.serving.batch.rows import Place
+from widedeep.serving.batch.rows import Block, Place, Unread
 from widedeep.serving.batch.sources import lines, quoting
 from widedeep.serving.batch.sources.csv import CsvFormat
 from widedeep.serving.contract.errors import ConfigurationError, InvalidInput
@@ -292,3 +292,18 @@ def test_exactly_the_corrupt_lines_are_unread_with_their_places(
     assert [(row["x"] - 0.5, place.byte) for row, place in zip(rows.good, rows.places, strict=True)] == good
     assert [row["id"] for row in rows.good] == [f"v{item}" for item, _ in good]
     assert [(item.raw, item.place.byte) for item in rows.unread] == bad
+
+
+@pytest.mark.parametrize("cut", range(8, 30))
+def test_a_byte_order_mark_inside_of_a_file_makes_its_row_unread_wherever_the_file_is_cut(cut: int) -> None:
+    data = b"\xef\xbb\xbfa,b\n1,x\n\xef\xbb\xbf2,y\n3,z\n"
+    schema = pa.schema([("a", pa.float64()), ("b", pa.string())])
+    items = [
+        item
+        for start, stop in ((0, cut), (cut, None))
+        for item in CsvFormat().read(memory_file(data), start, stop, ["a", "b"], schema, 10)
+    ]
+    rows = [row for item in items if isinstance(item, Block) for row in item.batch.to_pylist()]
+    assert rows == [{"a": 1.0, "b": "x"}, {"a": 3.0, "b": "z"}]
+    (unread,) = [item for item in items if isinstance(item, Unread)]
+    assert "byte order mark inside of the file" in unread.reason
