@@ -37,12 +37,14 @@ def open_graph(path: str) -> Any:
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def fastest(path: str, rows: dict[str, np.ndarray], most_rows: int) -> tuple[int, float]:
-    """Return the rows a run, of at most `most_rows`, at which a graph is fastest, and its seconds a row there."""
+def fastest(
+    path: str, rows: dict[str, np.ndarray], most_rows: int, chunks: Sequence[int] = _CHUNKS
+) -> tuple[int, float]:
+    """Return the rows a run, of `chunks` up to `most_rows`, at which a graph is fastest, and its seconds a row."""
     session = open_graph(path)
     names = [value.name for value in session.get_inputs()]
     best = (1, float("inf"))
-    for chunk in (size for size in _CHUNKS if size <= most_rows):
+    for chunk in (size for size in chunks if size <= most_rows):
         inputs = {name: np.resize(rows[name], (chunk, *rows[name].shape[1:])) for name in names}
         session.run(None, inputs)
         times, started = [], time.perf_counter()

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,24 +72,77 @@ def samples(repository: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarr
     return sides["inputs"], sides["outputs"]
 
 
-def _seed(path: Path, name: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a workload's models are trained on, and how they are made.
+
+    Attributes:
+        rows: input -> rows; those of `train` are trained on, the others judge.
+        labels: of all rows.
+        net: makes the net; None without one.
+        rounds: of boosting.
+        n_train: rows of training.
+    """
+
+    rows: Rows
+    labels: np.ndarray
+    net: Callable[[], Any] | None
+    rounds: int
+    n_train: int = _TRAIN_ROWS
+
+    def models(self) -> dict[str, Any]:
+        """Train and return member -> model."""
+        from sklearn.linear_model import LogisticRegression
+        from xgboost import XGBClassifier
+
+        columns, labels = self.rows["tabular"][: self.n_train], self.labels[: self.n_train]
+        models: dict[str, Any] = {
+            "trees": XGBClassifier(n_estimators=self.rounds, n_jobs=1, random_state=0).fit(columns, labels),
+            "linear": LogisticRegression(max_iter=1000).fit(columns, labels),
+        }
+        if self.net is None:
+            return models
+        deep = self.net()
+        onehot = np.eye(N_CLASSES, dtype=np.float32)[labels]
+        deep.fit(self.rows["image"][: self.n_train], onehot, epochs=_EPOCHS, batch_size=32, verbose=0)
+        return {"deep": deep, **models}
+
+
+def _seed() -> Training:
     """The seed net on 64x64x3, 200 rounds of 10 classes on 64 columns, and a logistic regression."""
     digits, labels = _digits()
-    images = _large(digits)
-    _build(path, name, {"image": images, "tabular": digits.reshape(len(digits), -1)}, labels, _seed_net, rounds=200)
+    n = _SEED_TRAIN_ROWS + _MOST_ROWS
+    rows = {"image": _large(digits)[:n], "tabular": digits.reshape(len(digits), -1)[:n]}
+    return Training(rows, labels[:n], _seed_net, rounds=200, n_train=_SEED_TRAIN_ROWS)
 
 
-def _tiny(path: Path, name: str) -> None:
+def _tiny() -> Training:
     """A net on 8x8x1, 30 rounds and a logistic regression."""
     digits, labels = _digits()
     rows = {"image": digits[..., np.newaxis], "tabular": digits.reshape(len(digits), -1)}
-    _build(path, name, rows, labels, _tiny_net, rounds=30)
+    return Training(rows, labels, _tiny_net, rounds=30)
 
 
-def _wide(path: Path, name: str) -> None:
+def _wide() -> Training:
     """Trees of 200 rounds and a logistic regression."""
     digits, labels = _digits()
-    _build(path, name, {"tabular": digits.reshape(len(digits), -1)}, labels, None, rounds=200)
+    return Training({"tabular": digits.reshape(len(digits), -1)}, labels, None, rounds=200)
+
+
+TRAININGS: dict[str, Callable[[], Training]] = {"seed": _seed, "tiny": _tiny, "wide": _wide}
+
+
+def _columns(path: Path, name: str) -> None:
+    """The members of the wide workload on 64 named columns."""
+    from widedeep.serving.contract.bundle import read_bundle, read_samples, write_bundle
+
+    wide = bundle_in(prepare(path.parents[2], "wide"))
+    bundle = read_bundle(wide)
+    inputs = tuple(
+        replace(spec, feature_names=tuple(f"pixel_{i}" for i in range(spec.row_shape[0]))) for spec in bundle.inputs
+    )
+    graphs = {member.name: (wide / member.file).read_bytes() for member in bundle.members}
+    write_bundle(path, replace(bundle, name=name, inputs=inputs, fused=None), graphs, read_samples(wide))
 
 
 def _demo(path: Path, name: str) -> None:  # noqa: ARG001 - the demo names its own bundle
@@ -150,12 +204,35 @@ def _many(path: Path, name: str, *, n_members: int) -> None:
     write_bundle(path, bundle, graphs, Samples(rows, outputs_of(bundle, np.asarray(scores, np.float64))))
 
 
+def _build(training: Callable[[], Training], path: Path, name: str) -> None:
+    """Train on the first rows, judge on the others, and write the bundle."""
+    from widedeep import export
+
+    trained = training()
+    held_out = {key: array[trained.n_train :] for key, array in trained.rows.items()}
+    labels = trained.labels[trained.n_train :]
+    reads = {"deep": "image"}
+    members = {
+        key: export.convert(model, {name: held_out[name] for name in [reads.get(key, "tabular")]})
+        for key, model in trained.models().items()
+    }
+    export.build(
+        path,
+        name=name,
+        members=members,
+        scores=_equal_scores(list(members), labels),
+        target=labels,
+        rows=held_out,
+        learners=_uniform(),
+        golden_rows=16,
+    )
+
+
 WORKLOADS = ("seed", "tiny", "wide")
 
 _MAKERS: dict[str, Callable[[Path, str], None]] = {
-    "seed": _seed,
-    "tiny": _tiny,
-    "wide": _wide,
+    **{name: partial(_build, training) for name, training in TRAININGS.items()},
+    "columns": _columns,
     "digits": _demo,
     **{f"many{count}": partial(_many, n_members=count) for count in (50, 100, 200)},
 }
@@ -174,41 +251,6 @@ def _large(digits: np.ndarray) -> np.ndarray:
     factor = _SEED_SIDE // digits.shape[1]
     large = digits.repeat(factor, axis=1).repeat(factor, axis=2)[..., np.newaxis]
     return np.asarray(large + rng.normal(0, 0.1, (*large.shape[:3], 3)), np.float32)
-
-
-def _build(
-    path: Path, name: str, rows: Rows, labels: np.ndarray, net: Callable[[], Any] | None, *, rounds: int
-) -> None:
-    """Train on the first rows, judge on the others, and write the bundle."""
-    from sklearn.linear_model import LogisticRegression
-    from widedeep import export
-    from xgboost import XGBClassifier
-
-    train, held_out = slice(0, _TRAIN_ROWS), slice(_TRAIN_ROWS, None)
-    if rows.get("image", np.empty(0)).nbytes > 1 << 26:
-        rows = {key: array[: _SEED_TRAIN_ROWS + _MOST_ROWS] for key, array in rows.items()}
-        labels, train = labels[: _SEED_TRAIN_ROWS + _MOST_ROWS], slice(0, _SEED_TRAIN_ROWS)
-        held_out = slice(_SEED_TRAIN_ROWS, None)
-    columns = rows["tabular"]
-    trees = XGBClassifier(n_estimators=rounds, n_jobs=1, random_state=0).fit(columns[train], labels[train])
-    linear = LogisticRegression(max_iter=1000).fit(columns[train], labels[train])
-    fitted: dict[str, Any] = {"trees": trees, "linear": linear}
-    members = {key: export.convert(model, {"tabular": columns[held_out]}) for key, model in fitted.items()}
-    if net is not None:
-        deep = net()
-        onehot = np.eye(N_CLASSES, dtype=np.float32)[labels[train]]
-        deep.fit(rows["image"][train], onehot, epochs=_EPOCHS, batch_size=32, verbose=0)
-        members = {"deep": export.convert(deep, {"image": rows["image"][held_out]}), **members}
-    export.build(
-        path,
-        name=name,
-        members=members,
-        scores=_equal_scores(list(members), labels[held_out]),
-        target=labels[held_out],
-        rows={key: array[held_out] for key, array in rows.items()},
-        learners=_uniform(),
-        golden_rows=16,
-    )
 
 
 def _equal_scores(names: Sequence[str], labels: np.ndarray) -> dict[str, np.ndarray]:

@@ -3,20 +3,21 @@
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = ("onnxruntime", "grpcio", "numpy", "pygrpc-native")
 
 
-def facts() -> dict[str, str]:
+def facts(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
     """Return name -> fact."""
     return {
         "processor": _field("/proc/cpuinfo", "model name") or platform.processor(),
         "cores": str(cores()),
         "memory": f"{int(_field('/proc/meminfo', 'MemTotal').split()[0]) / (1 << 20):.0f} GiB",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
-        "versions": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
+        "versions": ", ".join(f"{name} {_version(name)}" for name in packages),
         "revision": _revision(),
     }
 

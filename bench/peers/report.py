@@ -71,7 +71,7 @@ def _targets(results: Results) -> str:
         cell = verdict.got if verdict.met is None else f"{words[verdict.met]}: {verdict.got}"
         cells[forms.index(verdict.form) if verdict.form else 0] = cell
     header = ["target", *(contender_title(form) for form in forms)]
-    return _table(header, [[target, *cells] for target, cells in rows.items()], align="l" * len(header))
+    return table(header, [[target, *cells] for target, cells in rows.items()], align="l" * len(header))
 
 
 def _workload(results: Results, workload: str) -> str:
@@ -86,7 +86,7 @@ def _workload(results: Results, workload: str) -> str:
         # The bare runtime has no client; a table of it alone says nothing.
         if any(record.client == client for record in results.records if record.workload == workload):
             header = ["load", "contender", "rows/s", "p50 ms", "p99 ms", "CPU of a call, us"]
-            parts += [f"With {_CLIENTS[client]}:", _table(header, rows, align="llrrrr")]
+            parts += [f"With {_CLIENTS[client]}:", table(header, rows, align="llrrrr")]
     rows = [
         [load.title, contender_title(name), *_open_cells(results, workload, load.name, name)]
         for load in _OPEN
@@ -108,7 +108,7 @@ def _workload(results: Results, workload: str) -> str:
         parts += [
             "Calls of one row that arrive by chance; the peak is what the same contender answered just before, at "
             "1 row x 64. Failed are calls that ended otherwise or not within 3 s of the window:",
-            _table(header, rows, align="llrrrrrrrr"),
+            table(header, rows, align="llrrrrrrrr"),
         ]
     return "\n\n".join(parts)
 
@@ -135,10 +135,10 @@ def _closed_cells(results: Results, workload: str, load: str, name: str, client:
         return results.figure(value, workload, load, name, client)
 
     return [
-        _spread(figure("rows_per_s"), "{:,.0f}"),
-        _spread(figure("p50_us"), "{:,.2f}", 1000) if name != "bare" else "",
-        _spread(figure("p99_us"), "{:,.2f}", 1000) if name != "bare" else "",
-        _spread(figure("cpu_us_per_call"), "{:,.0f}"),
+        spread(figure("rows_per_s"), "{:,.0f}"),
+        spread(figure("p50_us"), "{:,.2f}", 1000) if name != "bare" else "",
+        spread(figure("p99_us"), "{:,.2f}", 1000) if name != "bare" else "",
+        spread(figure("cpu_us_per_call"), "{:,.0f}"),
     ]
 
 
@@ -150,13 +150,13 @@ def _open_cells(results: Results, workload: str, load: str, name: str) -> list[s
     capacity, answered, refused = figure("capacity"), figure("rows_per_s"), figure("refused_share")
     return [
         f"{capacity.median * share:,.0f}" if capacity else "",
-        _spread(answered, "{:,.0f}"),
+        spread(answered, "{:,.0f}"),
         f"{answered.median / capacity.median:.0%}" if answered and capacity else "",
         f"{refused.median:.0%}" if refused else "",
-        _spread(figure("refused_p50_us"), "{:,.2f}", 1000),
-        _spread(figure("p50_us"), "{:,.1f}", 1000),
-        _spread(figure("p99_us"), "{:,.1f}", 1000),
-        _spread(figure("failed"), "{:,.0f}"),
+        spread(figure("refused_p50_us"), "{:,.2f}", 1000),
+        spread(figure("p50_us"), "{:,.1f}", 1000),
+        spread(figure("p99_us"), "{:,.1f}", 1000),
+        spread(figure("failed"), "{:,.0f}"),
     ]
 
 
@@ -167,15 +167,14 @@ def _memory(results: Results) -> str:
         for name in _order(results, workload, "memory", ("",))
         if (
             cells := [
-                _spread(results.figure(value, workload, "memory", name), "{:,.0f}")
-                for value in ("idle_mb", "loaded_mb")
+                spread(results.figure(value, workload, "memory", name), "{:,.0f}") for value in ("idle_mb", "loaded_mb")
             ]
         )
     ]
     if not rows:
         return ""
     header = ["workload", "contender", "idle, MB", "after all loads, MB"]
-    return "## Memory\n\nOf all processes of the server, shared pages counted once (PSS).\n\n" + _table(
+    return "## Memory\n\nOf all processes of the server, shared pages counted once (PSS).\n\n" + table(
         header, rows, align="llrr"
     )
 
@@ -191,7 +190,7 @@ def _members(results: Results) -> str:
             if all(figures):
                 forms = ("{:,.0f}", "{:,.0f}", "{:,.1f}")
                 rows.append(
-                    [str(count), str(n_rows), *(_spread(f, form) for f, form in zip(figures, forms, strict=True))]
+                    [str(count), str(n_rows), *(spread(f, form) for f, form in zip(figures, forms, strict=True))]
                 )
     if not rows:
         return ""
@@ -199,19 +198,19 @@ def _members(results: Results) -> str:
     return (
         "## Cost by members\n\nProcessor time of `Ensemble.execute` for members of one small matrix each, that of the "
         "same sessions run one after the other, and the difference a member (below zero where a plan does better than "
-        "single sessions).\n\n" + _table(header, rows, align="rrrrr")
+        "single sessions).\n\n" + table(header, rows, align="rrrrr")
     )
 
 
 def _start(results: Results) -> str:
     rows = [
-        [contender_title(name), *(_spread(results.figure(v, DIGITS, "start", name), f) for v, f in _START_FIGURES)]
+        [contender_title(name), *(spread(results.figure(v, DIGITS, "start", name), f) for v, f in _START_FIGURES)]
         for name in _order(results, DIGITS, "start", ("",))
     ]
     if not rows:
         return ""
     header = ["front end", "first answer after, s", "idle, MB", "after load, MB"]
-    return "## The demo's bundle\n\nFrom the start of the process, four members.\n\n" + _table(
+    return "## The demo's bundle\n\nFrom the start of the process, four members.\n\n" + table(
         header, rows, align="lrrr"
     )
 
@@ -226,7 +225,7 @@ def _contenders(results: Results) -> str:
         for name, how in results.contenders.items()
         if name in results.names("contender")
     ]
-    text = "## Contenders\n\n" + _table(["contender", "how it runs", "packages"], rows, align="lll")
+    text = "## Contenders\n\n" + table(["contender", "how it runs", "packages"], rows, align="lll")
     if results.skipped:
         lines = (f"- {contender_title(name)}: {' '.join(why.split())[:300]}" for name, why in results.skipped.items())
         text += "\n\nLeft out, since they could not be installed or started here:\n\n" + "\n".join(lines)
@@ -245,7 +244,7 @@ def _machine(results: Results) -> str:
     return "## Machine and run\n\n" + "\n".join(lines)
 
 
-def _spread(figure: Figure | None, form: str, unit: float = 1.0) -> str:
+def spread(figure: Figure | None, form: str, unit: float = 1.0) -> str:
     """Return a median with its spread, the spread left out where it would say nothing."""
     if figure is None:
         return ""
@@ -253,6 +252,7 @@ def _spread(figure: Figure | None, form: str, unit: float = 1.0) -> str:
     return median if low == high else f"{median} [{low}-{high}]"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:
+    """Return a table; `align` has an l or r for each column."""
     rule = ["---:" if side == "r" else "---" for side in align]
     return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *rows))

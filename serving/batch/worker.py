@@ -18,6 +18,7 @@ from typing import Literal
 import pyarrow as pa
 
 from ..contract.errors import Cancelled, InvalidInput, WidedeepError
+from ..contract.tensors import listed
 from .chunks import Chunk, chunks
 from .columns import empty_batch
 from .evaluation import Tally, evaluator_of
@@ -276,7 +277,7 @@ def columns_read(spec: JobSpec, batches: BatchScorer) -> list[str]:
     columns = batches.columns(names)
     for name in (spec.label, *spec.slices):
         if name and name not in names:
-            raise InvalidInput(f"there is no column {name!r} to evaluate by; there are {names}")
+            raise InvalidInput(f"there is no column {name!r} to evaluate by; there are {listed(names)}")
         if name and name not in columns:
             columns.append(name)
     return columns
