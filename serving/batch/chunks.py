@@ -37,7 +37,11 @@ class Chunk:
 
 
 def chunks(items: Iterable[Block | Unread], rows: int) -> Iterator[Chunk]:
-    """Yield all rows in their order, in chunks of exactly `rows` rows but for the last."""
+    """Yield all rows in their order, in chunks of at most `rows` rows.
+
+    Blocks are cut evenly, into as few pieces as that takes, and a piece of half the rows or more is a chunk of its own,
+    which nothing is copied for; smaller ones are put together.
+    """
     gathered = _Gathered()
     for item in items:
         if isinstance(item, Unread):
@@ -45,12 +49,13 @@ def chunks(items: Iterable[Block | Unread], rows: int) -> Iterator[Chunk]:
             if len(gathered.unread) >= rows:
                 yield gathered.chunk()
             continue
-        taken = 0
-        while (left := item.batch.num_rows - taken) > 0:
-            n = min(left, rows - gathered.n_rows)
-            gathered.add(item, taken, n)
-            taken += n
-            if gathered.n_rows == rows:
+        n_pieces = -(-item.batch.num_rows // rows)
+        for i in range(n_pieces):
+            start, stop = (item.batch.num_rows * j // n_pieces for j in (i, i + 1))
+            if gathered.n_rows + stop - start > rows:
+                yield gathered.chunk()
+            gathered.add(item, start, stop - start)
+            if 2 * gathered.n_rows >= rows:
                 yield gathered.chunk()
     if gathered.n_rows or gathered.unread:
         yield gathered.chunk()

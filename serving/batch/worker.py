@@ -38,8 +38,8 @@ _WAITING_CHUNKS = 2
 
 OnError = Literal["reject", "fail"]
 
-_READ_ROWS = 65_536
-"""Rows of a block at most; chunks are cut from blocks without a copy."""
+_READ_CHUNKS = 2
+"""Chunks of a block at most, which are cut from it without a copy."""
 
 
 class Worker:
@@ -83,6 +83,7 @@ class Worker:
         self._output = Output(spec.output)
         self._columns = columns_read(spec, self._batches)
         self._read_schema = pa.schema([spec.input.schema.field(name) for name in self._columns])
+        self._read_rows = _READ_CHUNKS * spec.chunk_rows
         self._on_error = on_error
         self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="widedeep-score")
         self._room = Semaphore(n_threads + _WAITING_CHUNKS)
@@ -179,7 +180,7 @@ class Worker:
 
     def _blocks(self, task: Task) -> Iterator[Block | Unread]:
         for part in task.ranges:
-            yield from self._reader.read(part, self._columns, _READ_ROWS)
+            yield from self._reader.read(part, self._columns, self._read_rows)
 
     def _rejected(self, name: str) -> Iterator[Block | Unread]:
         """Yield the rows of a reject file; those that could not be parsed are read from their source once more."""
@@ -188,7 +189,7 @@ class Worker:
             if again is None:
                 yield item
             else:
-                yield from self._reader.read(again, self._columns, _READ_ROWS)
+                yield from self._reader.read(again, self._columns, self._read_rows)
 
     def _range_of(self, place: Place) -> Range | None:
         """Return the stretch that holds just one row, where the format can be cut there."""

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_ensembles import BUNDLES, rows, several_values, text_labels, texts_and_opsets
 from table_rows import columns_of
+from widedeep.serving.batch import local
 from widedeep.serving.batch.scoring import BatchScorer, chunk_rows_of, without_row
 from widedeep.serving.contract.bundle import Bundle
 from widedeep.serving.contract.errors import BundleError, InvalidInput
@@ -55,6 +56,22 @@ def test_every_output_of_every_kind_of_bundle_equals_what_the_server_answers(
             np.testing.assert_allclose(got, values, rtol=0, atol=1e-6)
         else:
             assert got.tolist() == values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("unit_s", "expected"),
+    [
+        pytest.param(1e-3, 2, id="a run of two rows is long"),
+        pytest.param(0.2e-3, 4, id="one of four is the first long one"),
+        pytest.param(1e-6, 8, id="none is long"),
+    ],
+)
+def test_members_run_as_few_rows_at_once_as_cost_little_and_take_long(
+    unit_s: float, expected: int, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {rows: unit_s * cost for rows, cost in {1: 2.0, 2: 2.08, 4: 4.0, 8: 8.2}.items()}
+    monkeypatch.setattr(local, "timed", lambda *_: seconds)
+    assert set(local.LocalScorer.load(path).member_rows.values()) == {expected}
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

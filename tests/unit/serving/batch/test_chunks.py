@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,9 +39,12 @@ def test_chunks_hold_all_rows_once_in_their_order_and_know_where_each_stands(siz
 
 
 @given(st.lists(st.integers(0, 9), max_size=12), st.integers(1, 7))
-def test_every_chunk_but_the_last_has_exactly_the_rows_asked_for(sizes: list[int], rows: int) -> None:
+def test_no_chunk_has_more_rows_than_asked_for_and_a_small_one_only_where_the_next_does_not_fit_in(
+    sizes: list[int], rows: int
+) -> None:
     made = [chunk.batch.num_rows for chunk in chunks((block("a", 0, size) for size in sizes), rows)]
-    assert made == [rows] * (sum(sizes) // rows) + [sum(sizes) % rows] * (sum(sizes) % rows > 0)
+    assert all(0 < n <= rows for n in made)
+    assert all(2 * first >= rows or first + second > rows for first, second in pairwise(made))
 
 
 def test_unread_rows_do_not_pile_up() -> None:
@@ -52,6 +57,15 @@ def test_a_block_that_is_cut_is_not_copied() -> None:
     first, second = chunks([one], 4)
     assert first.batch.column(0).buffers()[1].address == one.batch.column(0).buffers()[1].address
     assert second.batch.column(0).buffers()[1].address == one.batch.column(0).buffers()[1].address
+
+
+def test_a_rest_is_not_put_together_with_what_would_be_a_chunk_alone() -> None:
+    blocks = [block("a", 0, 170), block("a", 170, 3), block("b", 0, 84)]
+    assert [chunk.batch.num_rows for chunk in chunks(blocks, 84)] == [56, 57, 57, 3, 84]
+
+
+def test_many_small_blocks_become_few_chunks() -> None:
+    assert [chunk.batch.num_rows for chunk in chunks((block("a", 0, 3) for _ in range(9)), 16)] == [9, 9, 9]
 
 
 def test_dictionaries_of_several_blocks_become_one() -> None:

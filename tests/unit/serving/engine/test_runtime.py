@@ -86,6 +86,13 @@ def test_a_graph_is_opened_with_the_options_asked_for(threads: int, optimization
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
+@pytest.mark.parametrize("arena", [True, False])
+def test_a_session_keeps_the_memory_of_its_runs_only_if_it_shall(arena: bool, tmp_path: Path) -> None:
+    path = tmp_path / "graph.onnx"
+    path.write_bytes(softmax_graph("tabular", (3,), 2, seed=0))
+    assert open_session(path, graph=GraphOptions(arena=arena)).get_session_options().enable_cpu_mem_arena is arena
+
+
 def test_a_graph_is_opened_on_one_thread_and_fully_optimised_if_nothing_is_said(tmp_path: Path) -> None:
     path = tmp_path / "graph.onnx"
     path.write_bytes(softmax_graph("tabular", (3,), 2, seed=0))
