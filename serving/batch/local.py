@@ -30,7 +30,7 @@ WHOLE = 0
 _OPTIONS = GraphOptions(arena=False)
 
 _ABOUT_AS_LITTLE = 1.05
-_LONG_S = 0.5e-3
+_LONG_S = 0.3e-3
 
 
 class LocalScorer:

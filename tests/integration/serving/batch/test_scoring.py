@@ -62,7 +62,7 @@ def test_every_output_of_every_kind_of_bundle_equals_what_the_server_answers(
     ("unit_s", "expected"),
     [
         pytest.param(1e-3, 2, id="a run of two rows is long"),
-        pytest.param(0.2e-3, 4, id="one of four is the first long one"),
+        pytest.param(0.1e-3, 4, id="one of four is the first long one"),
         pytest.param(1e-6, 8, id="none is long"),
     ],
 )
