@@ -63,5 +63,5 @@ def test_the_test_rows_can_be_scored_as_a_batch_job_that_finds_the_same_metrics(
     assert main(["score", *arguments, "--evaluate", "digit", "--json"]) == 0
     end = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (end["n_in"], end["n_scored"]) == (360, 360)
-    found = end["evaluation"]["predictors"]["ensemble"]["metrics"]["log_loss"]["value"]
+    found = end["evaluation"]["ensemble"]["log_loss"]["value"]
     assert found == pytest.approx(results["combiners"][results["chosen"]]["log_loss"], abs=1e-4)
