@@ -1,6 +1,6 @@
 """Measure `widedeep score` against loops written by hand, and write docs/batch_benchmarks.md.
 
-    python bench/batch.py measure                             everything, 5 rounds: about 60 minutes on two cores
+    python bench/batch.py measure                             everything, 5 rounds: about 50 minutes on two cores
     python bench/batch.py measure --parts rates --workloads seed wide
                                                               what the targets need: about 15 minutes
     python bench/batch.py report                              the page again, from build/bench/batch.json
@@ -8,7 +8,7 @@
                                                               a Parquet file of rows, in memory that does not grow
 
 Results are merged into build/bench/batch.json after every run, so that what was measured before is kept. Files of rows
-lie in build/bench/batch and are kept for the next run, but for those of the memory part, of up to 6 GB.
+lie in build/bench/batch and are kept for the next run, but for those of the memory part, of up to 3 GB.
 """
 
 import argparse

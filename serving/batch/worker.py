@@ -22,6 +22,7 @@ from ..contract.tensors import listed
 from .chunks import Chunk, chunks
 from .columns import empty_batch
 from .evaluation import Tally, evaluator_of
+from .local import LocalScorer
 from .rows import Block, Place, Unread
 from .scorer import Scorer
 from .scoring import BatchScorer, Scored
@@ -77,6 +78,8 @@ class Worker:
         self._own = None
         if scorer is None:
             self._own = scorer = open_scorer(spec, n_threads=n_threads, bundle=bundle, server=server)
+        if isinstance(scorer, LocalScorer):
+            scorer.open_for(n_threads)
         self._evaluator = evaluator_of(spec, bundle or spec.bundle, scorer)
         self._batches = batch_scorer(spec, scorer)
         self._reader = open_reader(spec.input)
@@ -247,8 +250,6 @@ def open_scorer(spec: JobSpec, *, n_threads: int, bundle: str | None = None, ser
         from .remote import RemoteScorer
 
         return RemoteScorer.connect(server, spec.name, spec.version, digest=spec.digest, connections=min(4, n_threads))
-    from .local import LocalScorer
-
     return LocalScorer.load(
         Path(bundle or spec.bundle), member_rows=spec.member_rows, providers=spec.providers, digest=spec.digest
     )

@@ -1,7 +1,9 @@
 """The core of batch scoring on small real ensembles."""
 
 import itertools
+import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,31 @@ def test_members_run_as_few_rows_at_once_as_cost_little_and_take_long(
     seconds = {rows: unit_s * cost for rows, cost in {1: 2.0, 2: 2.08, 4: 4.0, 8: 8.2}.items()}
     monkeypatch.setattr(local, "timed", lambda *_: seconds)
     assert set(local.LocalScorer.load(path).member_rows.values()) == {expected}
+
+
+@pytest.mark.parametrize("own_bytes", [1 << 20, 0])
+def test_threads_answer_what_one_answers_with_sessions_of_their_own_and_with_shared_ones(
+    own_bytes: int, path: Path, scorer: BatchScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_OWN_BYTES", own_bytes)
+    several = local.LocalScorer.load(path)
+    several.open_for(3)
+    arrays = [rows(several.inputs, 500, seed) for seed in range(20)]
+    outputs = [spec.name for spec in several.outputs]
+    with ThreadPoolExecutor(5) as threads:
+        answers = list(threads.map(lambda inputs: several.score(inputs, outputs), arrays))
+    for inputs, answer in zip(arrays, answers, strict=True):
+        for name, values in scorer.scorer.score(inputs, outputs).items():
+            np.testing.assert_array_equal(answer[name], values)
+
+
+def test_a_bundle_that_changed_since_it_was_loaded_is_not_opened_for_further_threads(tmp_path: Path) -> None:
+    text_labels(tmp_path / "1")
+    loaded = local.LocalScorer.load(tmp_path / "1")
+    shutil.rmtree(tmp_path / "1")
+    several_values(tmp_path / "1")
+    with pytest.raises(BundleError, match="expected the bundle with digest"):
+        loaded.open_for(2)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
