@@ -6,7 +6,7 @@ The first axis is always rows; the others are fixed, so that rows of different r
 
 import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -199,36 +199,34 @@ def check_values(spec: TensorSpec, array: Array) -> None:
     Raises:
         InvalidInput: NaN, an infinity or a category that the bundle forbids; names the first place.
     """
-    # One pass where all is well; which value is at fault is looked up only once there is one.
-    if spec.datatype.is_float and not (spec.allow_nan and spec.allow_inf) and not np.isfinite(array).all():
-        if not spec.allow_nan and (missing := np.isnan(array)).any():
-            raise InvalidInput(
-                f"input {spec.name!r}: NaN in {_place(spec, missing)}, but a member cannot take missing values there"
-            )
-        if not spec.allow_inf and (infinite := np.isinf(array)).any():
-            raise InvalidInput(
-                f"input {spec.name!r}: an infinity in {_place(spec, infinite)}, but a member cannot take infinities "
-                f"there"
-            )
-    if spec.closed_categories and (unknown := set(array.ravel().tolist()).difference(spec.categories)):
-        is_unknown = np.isin(array, list(unknown))
-        raise InvalidInput(
-            f"input {spec.name!r}: {array[is_unknown][0]!r} in {_place(spec, is_unknown)} is no category that a member "
-            f"knows; expected one of {listed(spec.categories)}"
-        )
+    for at_fault, reason in _forbidden(spec, array):
+        if at_fault.any():
+            place, known = _place(spec, at_fault), listed(spec.categories)
+            said = reason.format(value=array[at_fault][0], place=place, known=known)
+            raise InvalidInput(f"input {spec.name!r}: {said}")
 
 
 def illegal_rows(spec: TensorSpec, array: Array) -> npt.NDArray[np.bool_]:
     """Return which rows of `array`, of the declared dtype and shape, `check_values` refuses, `(n_rows,)`."""
-    axes = tuple(range(1, array.ndim))
     illegal = np.zeros(len(array), np.bool_)
-    if spec.datatype.is_float and not spec.allow_nan:
-        illegal |= np.isnan(array).any(axis=axes)
-    if spec.datatype.is_float and not spec.allow_inf:
-        illegal |= np.isinf(array).any(axis=axes)
-    if spec.closed_categories:
-        illegal |= ~np.isin(array, list(spec.categories)).all(axis=axes)
+    for at_fault, _ in _forbidden(spec, array):
+        illegal |= at_fault.any(axis=tuple(range(1, array.ndim)))
     return illegal
+
+
+def _forbidden(spec: TensorSpec, array: Array) -> Iterator[tuple[npt.NDArray[np.bool_], str]]:
+    """Yield where values of each kind that the bundle forbids stand, and what is said of them; none if all are legal."""
+    # One pass where all is well; which value is at fault is looked up only once there is one.
+    if spec.datatype.is_float and not (spec.allow_nan and spec.allow_inf) and not np.isfinite(array).all():
+        if not spec.allow_nan:
+            yield np.isnan(array), "NaN in {place}, but a member cannot take missing values there"
+        if not spec.allow_inf:
+            yield np.isinf(array), "an infinity in {place}, but a member cannot take infinities there"
+    if spec.closed_categories and (unknown := set(array.ravel().tolist()).difference(spec.categories)):
+        yield (
+            np.isin(array, list(unknown)),
+            "{value!r} in {place} is no category that a member knows; expected one of {known}",
+        )
 
 
 def check_shape(spec: TensorSpec, shape: Sequence[int]) -> None:
