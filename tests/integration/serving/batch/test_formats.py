@@ -16,7 +16,6 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from small_ensembles import text_labels
 from table_rows import column, scored, table_of
 from widedeep.serving.batch.job import run
 from widedeep.serving.batch.planning import Wishes
@@ -26,13 +25,6 @@ from widedeep.serving.contract.bundle import read_bundle
 from widedeep.serving.contract.errors import ConfigurationError
 
 N_ROWS = 500
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("animals") / "1"
-    text_labels(path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from small_bundle import softmax_graph
-from small_ensembles import IMAGE, make, text_labels
+from small_ensembles import IMAGE, make
 from table_rows import scored, table_of
 from widedeep.serving.batch.job import run
 from widedeep.serving.batch.planning import Wishes
@@ -18,13 +18,6 @@ from widedeep.serving.contract.combiner import LinearPool
 from widedeep.serving.engine.ensemble import Ensemble
 
 N_ROWS = 400
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("animals") / "1"
-    text_labels(path)
-    return path
 
 
 @pytest.fixture(scope="module")
