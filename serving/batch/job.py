@@ -18,7 +18,7 @@ from ..contract.errors import ConfigurationError, ExecutionError, InvalidInput
 from .engines import EngineName, engine_named
 from .engines.local import worker_here
 from .engines.options import EngineOptions
-from .evaluation import Tally, evaluator_of
+from .evaluation import Tally
 from .planning import Plan, Wishes, make_plan
 from .progress import Progress, Silent, State
 from .sources import digest, list_again
@@ -215,13 +215,12 @@ def _retry(plan: Plan, store: Store, options: EngineOptions) -> None:
 
 def _evaluation(plan: Plan, store: Store) -> dict[str, Any]:
     """Return what the manifest says of the evaluation."""
-    evaluator = evaluator_of(plan.spec, plan.spec.bundle, plan.scorer)
-    if evaluator is None:
+    if plan.evaluator is None:
         return {}
-    tally = evaluator.tally()
+    tally = plan.evaluator.tally()
     for result in store.results():
         tally.merge(Tally.from_json(result.evaluation))
-    return {"evaluation": evaluator.report(tally)}
+    return {"evaluation": plan.evaluator.report(tally)}
 
 
 def _summary(plan: Plan, store: Store, before: Totals, seconds: float) -> Summary:

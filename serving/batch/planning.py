@@ -9,6 +9,7 @@ import pyarrow as pa
 from ..contract.errors import ConfigurationError
 from ..contract.tensors import DataType, TensorSpec
 from .binding import check_types, wanted_types, widened
+from .evaluation import Evaluator, evaluator_of
 from .local import LocalScorer
 from .locations import absolute
 from .scorer import Scorer
@@ -80,12 +81,14 @@ class Plan:
         files: of its input.
         tasks: returns its tasks; only a new job needs them.
         scorer: what scores its rows, in this process.
+        evaluator: what judges them, None where nothing does.
     """
 
     spec: JobSpec
     files: Sequence[InputFile]
     tasks: Callable[[], Iterator[Task]]
     scorer: Scorer
+    evaluator: Evaluator | None
 
     def close(self) -> None:
         """Close the scorer."""
@@ -142,7 +145,8 @@ def make_plan(wishes: Wishes, before: JobSpec | None) -> Plan:
     check_types(scorer.inputs, source.schema)
     reject_schema(pa.schema([source.schema.field(name) for name in columns_read(spec, batches)]))
     check_schema(batches.schema(source.schema), spec.output_format)
-    return Plan(spec, files, lambda: plan(source, files, wishes.part_bytes), scorer)
+    evaluator = evaluator_of(spec, spec.bundle, scorer)
+    return Plan(spec, files, lambda: plan(source, files, wishes.part_bytes), scorer, evaluator)
 
 
 def _scorer(wishes: Wishes, before: JobSpec | None) -> Scorer:

@@ -70,7 +70,6 @@ class FrameScorer:
         Raises:
             InvalidInput: a column is missing, or two of the answer would have one name.
         """
-        self.batches.columns(input_schema.names)
         schema = self.batches.schema(input_schema)
         if self._options.on_error == "fail":
             return schema

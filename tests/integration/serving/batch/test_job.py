@@ -208,6 +208,14 @@ def test_a_tensor_whose_axes_are_permuted_is_bound_and_kept(wishes: Wishes, bund
     assert answer.schema.field("image").type == kind
 
 
+def test_a_label_of_which_no_row_could_be_judged_is_refused_before_the_job_begins(
+    wishes: Wishes, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"column 'image' holds .*; expected one label a row"):
+        run(replace(wishes, label="image"))
+    assert not (tmp_path / "out" / "_job.json").exists()
+
+
 class Meanwhile(Silent):
     """Does something once the job has begun."""
 
