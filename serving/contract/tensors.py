@@ -215,7 +215,7 @@ def illegal_rows(spec: TensorSpec, array: Array) -> npt.NDArray[np.bool_]:
 
 
 def _forbidden(spec: TensorSpec, array: Array) -> Iterator[tuple[npt.NDArray[np.bool_], str]]:
-    """Yield where values of each kind that the bundle forbids stand, and what is said of them; none if all are legal."""
+    """Yield where values of each kind that a bundle forbids stand, and what is said of them; none if all are legal."""
     # One pass where all is well; which value is at fault is looked up only once there is one.
     if spec.datatype.is_float and not (spec.allow_nan and spec.allow_inf) and not np.isfinite(array).all():
         if not spec.allow_nan:
