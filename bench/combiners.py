@@ -26,13 +26,14 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
-from widedeep.export.train import Recipe, cross_fit
+from widedeep.export.out_of_fold import Recipe, cross_fit
 from widedeep.export.weights import metrics_of
 from widedeep.export.weights.catalogue import learners_for
-from widedeep.export.weights.choice import choose, standard_error
+from widedeep.export.weights.choice import choose
 from widedeep.export.weights.folds import deal
 from widedeep.export.weights.held_out import check_held_out
 from widedeep.export.weights.learner import fit
+from widedeep.export.weights.mean import standard_error
 from widedeep.export.weights.metrics import row_losses
 from widedeep.export.weights.validation import cross_validate
 

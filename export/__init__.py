@@ -2,18 +2,20 @@
 
     member = export.convert(model, rows)                                # one ONNX graph, parity proven
     fitted = export.cross_fit(recipe, inputs, labels, folds)            # out-of-fold scores, the model of all rows
+    member = export.bag(members, rows)                                  # fold models as one member, their mean
     export.build(path, name=..., members=..., scores=..., target=..., rows=...)
     export.fuse(path, "ensemble.onnx")                                  # optional: one file for any ONNX runtime
 
 Heavy libraries are imported where they are used: importing this brings in no training library.
 """
 
+from .bag import bag
 from .build import Built, build
 from .convert import convert
 from .fuse import Fused, fuse
 from .member import ConversionError, Member
+from .out_of_fold import CrossFit, Recipe, cross_fit
 from .quantize import Int8
-from .train import CrossFit, Recipe, cross_fit
 from .weights import Selection, learn
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "Member",
     "Recipe",
     "Selection",
+    "bag",
     "build",
     "convert",
     "cross_fit",

@@ -26,12 +26,14 @@ from ..serving.engine.outputs import outputs_of
 from .batches import Arrays, only_rows, spread
 from .bundled_graph import bundled_graph, check_worth
 from .histograms import histograms_of, to_bytes
+from .inputs import merged_inputs
 from .member import ConversionError, Member
 from .quantize import Int8, to_int8
 from .weights import AnyLearner, Selection, learn
 
 HELD_OUT_FILE = "held_out.npz"
-"""Evidence: `target` and `scores/<member>`, the rows on which the combination was learned and chosen."""
+"""Evidence: `target` and `scores/<member>`, the rows on which the combination was learned and chosen; `weights` of the
+rows as given, where they were."""
 
 Classes = tuple[str, ...] | tuple[int, ...]
 
@@ -63,6 +65,7 @@ def build(
     members: Mapping[str, Member],
     scores: Mapping[str, Array],
     target: Array | Sequence[object],
+    weights: Array | Sequence[float] | None = None,
     rows: Rows,
     reference: Rows | None = None,
     classes: Sequence[str] | Sequence[int] | None = None,
@@ -73,6 +76,7 @@ def build(
     int8: Int8 | None = None,
     fused: bool | None = None,
     pixel_scale: Mapping[str, float] | None = None,
+    evidence: Mapping[str, bytes] | None = None,
     on_learner: Callable[[str], None] = lambda _: None,
 ) -> Built:
     """Learn how to combine the members and write the bundle.
@@ -85,6 +89,7 @@ def build(
             (see `cross_fit`) or held-out ones. On training rows the weights would reward overfitting.
         target: the truth of the same rows: class labels `(n_rows,)` as served, or their numbers from 0 where labels are
             text; or values `(n_rows,)` or `(n_rows, n_outputs)`.
+        weights: how much each of these rows counts, `(n_rows,)`, not negative; all the same by default.
         rows: input name -> real rows of the inputs that the members take, at least one, or a pandas DataFrame with the
             columns that they were converted from; `golden_rows` of them, evenly
             spaced, go into the bundle with the exact answers. They need not be the rows of `scores`.
@@ -100,13 +105,14 @@ def build(
             faster; by default where the members together take at most 16 MiB and the graph can be proven on `rows`.
         pixel_scale: input name -> what pixels from 0 to 255 are divided by to become its values, 1 where they are taken
             as they are; batch jobs need it to take images.
+        evidence: file name -> content of further evidence to keep in the bundle, such as how it was found.
         on_learner: called with each learner's name once it is fitted and judged, for progress.
 
     Raises:
         ConversionError: members contradict each other in task, outputs, classes or an input's declaration, int8
             costs more than it may, `fused` is demanded and cannot be had, or `pixel_scale` names no input.
         InvalidInput: `rows` lacks an input or does not fit one.
-        ValueError: scores or target do not fit the members.
+        ValueError: scores, target or weights do not fit the members.
         BundleError: something else than a bundle stands at `path`, or the written bundle does not answer as its
             members did.
     """
@@ -124,8 +130,16 @@ def build(
     histograms = histograms_of(inputs, real if reference is None else _checked(inputs, reference))
     truth = _truth(target, labels)
     ordered = {member: np.asarray(scores[member], np.float64) for member in members}
+    counts = None if weights is None else np.asarray(weights, np.float64)
     selection = learn(
-        ordered, truth, task=first.task, learners=learners, seed=seed, n_folds=n_folds, on_learner=on_learner
+        ordered,
+        truth,
+        task=first.task,
+        weights=counts,
+        learners=learners,
+        seed=seed,
+        n_folds=n_folds,
+        on_learner=on_learner,
     )
     if int8 is not None:
         members = to_int8(
@@ -150,45 +164,10 @@ def build(
     graphs = {member_name: member.graph for member_name, member in members.items()}
     samples = Samples(golden, outputs_of(bundle, _run(bundle, graphs, golden)))
     bundle, one, not_fused = _fused(bundle, graphs, golden, real, wish=fused)
-    evidence = {HELD_OUT_FILE: _held_out(truth, ordered), HISTOGRAMS_FILE: to_bytes(histograms)}
-    written = write_bundle(path, bundle, graphs, samples, evidence, fused=one)
+    own = {HELD_OUT_FILE: _held_out(truth, ordered, counts), HISTOGRAMS_FILE: to_bytes(histograms)}
+    written = write_bundle(path, bundle, graphs, samples, {**(evidence or {}), **own}, fused=one)
     Ensemble.load(path)
     return Built(path, written, selection, not_fused)
-
-
-def merged_inputs(members: Mapping[str, Member]) -> tuple[TensorSpec, ...]:
-    """Return the bundle's inputs: the union of the members', in order of first use.
-
-    Where two members share an input, NaN and infinities are legal only if both can take them, a value is a known
-    category if any knows it (all, of those that refuse others), and feature names may be missing on one side.
-
-    Raises:
-        ConversionError: two members declare an input of one name differently.
-    """
-    merged: dict[str, tuple[str, TensorSpec]] = {}
-    for name, member in members.items():
-        for spec in member.inputs:
-            owner, known = merged.get(spec.name, (name, spec))
-            if (known.datatype, known.shape) != (spec.datatype, spec.shape) or (
-                known.feature_names and spec.feature_names and known.feature_names != spec.feature_names
-            ):
-                raise ConversionError(
-                    f"input {spec.name!r}: member {owner!r} takes {_described(known)}, member {name!r} takes "
-                    f"{_described(spec)}; convert both from the same rows, or give the inputs different names"
-                )
-            merged[spec.name] = (
-                owner,
-                replace(
-                    known,
-                    feature_names=known.feature_names or spec.feature_names,
-                    categories=_categories(known, spec),
-                    allow_nan=known.allow_nan and spec.allow_nan,
-                    allow_inf=known.allow_inf and spec.allow_inf,
-                    closed_categories=known.closed_categories or spec.closed_categories,
-                    missing=known.missing if known.missing == spec.missing else None,
-                ),
-            )
-    return tuple(spec for _, spec in merged.values())
 
 
 def _with_pixel_scale(inputs: tuple[TensorSpec, ...], scales: Mapping[str, float]) -> tuple[TensorSpec, ...]:
@@ -196,14 +175,6 @@ def _with_pixel_scale(inputs: tuple[TensorSpec, ...], scales: Mapping[str, float
     if unknown := [name for name in scales if name not in names]:
         raise ConversionError(f"pixel_scale: the members take no input {unknown[0]!r}; they take {names}")
     return tuple(replace(spec, pixel_scale=scales.get(spec.name)) for spec in inputs)
-
-
-def _categories(one: TensorSpec, other: TensorSpec) -> tuple[str, ...]:
-    if one.closed_categories and other.closed_categories:
-        return tuple(category for category in one.categories if category in set(other.categories))
-    if one.closed_categories or other.closed_categories:
-        return one.categories if one.closed_categories else other.categories
-    return tuple(dict.fromkeys((*one.categories, *other.categories)))
 
 
 def class_indices(target: Array | Sequence[object], classes: Classes) -> npt.NDArray[np.int64]:
@@ -299,9 +270,12 @@ def _run(bundle: Bundle, graphs: Mapping[str, bytes], rows: Mapping[str, Array])
         return np.array([score(spec, Path(folder)) for spec in bundle.members], np.float64)
 
 
-def _held_out(target: Array, scores: Mapping[str, Array]) -> bytes:
+def _held_out(target: Array, scores: Mapping[str, Array], weights: Array | None) -> bytes:
+    arrays = {"target": target} | {f"scores/{name}": array for name, array in scores.items()}
+    if weights is not None:
+        arrays["weights"] = weights
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, target=target, **{f"scores/{name}": array for name, array in scores.items()})
+    np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
@@ -309,8 +283,3 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {
         library: version(library) for library in ("widedeep", "numpy", "onnx", "onnxruntime")
     }
-
-
-def _described(spec: TensorSpec) -> str:
-    features = f" of features {', '.join(spec.feature_names[:4])} ..." if spec.feature_names else ""
-    return f"{spec.datatype} {list(spec.shape)}{features}"

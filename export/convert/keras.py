@@ -32,10 +32,10 @@ def read(model: Any, rows: Rows, wish: Wish) -> Trained:
     """
     import keras
 
-    _check(model, keras.backend.backend())
+    check_model(model)
     check_layers(model)
     feed = bind(model, rows)
-    traced = trace(lambda *values: _only(model.predict_step((feed.pack(values),))), feed.placeholders())
+    traced = trace(lambda *values: only_output(model.predict_step((feed.pack(values),))), feed.placeholders())
     check_trace(model, traced)
     return trained_net(
         "keras",
@@ -72,8 +72,15 @@ def _taken_as_floats(model: Any, feed: Feed) -> set[str]:
     return {name for name, tensor in declared if "float" in str(tensor.dtype)}
 
 
-def _check(model: Any, backend: str) -> None:
-    kind = type(model).__name__
+def check_model(model: Any) -> None:
+    """Refuse what is no model with weights that runs on TensorFlow.
+
+    Raises:
+        ConversionError: it is none.
+    """
+    import keras
+
+    kind, backend = type(model).__name__, keras.backend.backend()
     if backend != "tensorflow":
         raise ConversionError(
             f"Keras: {kind} runs on {backend}; save it, and load and convert it in a process with "
@@ -87,8 +94,12 @@ def _check(model: Any, backend: str) -> None:
         raise ConversionError(f"Keras: {kind} was never called, so that it has no weights; train it first")
 
 
-def _only(outputs: Any) -> Any:
-    """Return the model's only output."""
+def only_output(outputs: Any) -> Any:
+    """Return the model's only output.
+
+    Raises:
+        ConversionError: there are several.
+    """
     import keras
 
     flat = keras.tree.flatten(outputs)

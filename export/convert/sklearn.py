@@ -22,6 +22,7 @@ from . import (
     sklearn_ensembles,
     sklearn_kernels,
     sklearn_linear,
+    sklearn_net,
     sklearn_scalers,
     sklearn_trees,
 )
@@ -83,6 +84,7 @@ def read(model: Any, rows: Rows, _: Wish) -> Trained:
         return walk, walk.finish(answer, n_outputs)
 
     walk, drafts = _drafts(_kind(model), written)
+    answer, rounding = _by_net(native, model, taken)
     return Trained(
         framework="scikit-learn",
         version=sklearn.__version__,
@@ -90,14 +92,20 @@ def read(model: Any, rows: Rows, _: Wish) -> Trained:
         task=task,
         classes=classes,
         n_outputs=n_outputs,
-        native=_decided(native, taken, walk),
+        native=_decided(answer, taken, walk),
         rows=taken,
         drafts=drafts,
         thresholds=walk.thresholds(),
         categories=walk.categories(),
         trees=walk.trees,
         locate=locate_in(model, taken) if type(model).__name__.startswith("HistGradientBoosting") else None,
+        rounding=rounding,
     )
+
+
+def _by_net(native: Native, model: Any, rows: Rows) -> tuple[Native, float]:
+    """Return a model as it can be asked, and its rounding, which only one that ends in a net has."""
+    return (native, 0.0) if sklearn_net.last_net(model) is None else sklearn_net.determined(native, model, rows)
 
 
 def _decided(native: Native, rows: Rows, walk: Walk) -> Native:
@@ -136,8 +144,9 @@ def _decided(native: Native, rows: Rows, walk: Walk) -> Native:
 
 
 def _bounds(array: Array) -> tuple[Array, Array]:
-    """Return the ends of the range of each column, widened by its width on both sides."""
-    least, most = (np.asarray(end(array.astype(np.float64), axis=0)) for end in (np.nanmin, np.nanmax))
+    """Return the ends of the range of each column, widened by its width on both sides; around 0 of one without values."""
+    values = np.where(np.isnan(array).all(axis=0), 0.0, array.astype(np.float64))
+    least, most = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
     width = np.where(most > least, most - least, 1.0)
     return least - width, most + width
 
@@ -147,7 +156,7 @@ def _limit(array: Array, *, measures: bool) -> Array:
     overflows = np.sqrt(np.finfo(array.dtype).max) / 10 if array.dtype.kind == "f" else np.inf
     if not measures:
         return np.full(array.shape[1], overflows)
-    far = _FAR * (1 + np.nanmax(np.abs(array.astype(np.float64)), axis=0))
+    far = _FAR * (1 + np.nanmax(np.abs(array.astype(np.float64)), axis=0, initial=0.0))
     return np.asarray(np.minimum(overflows, far))
 
 

@@ -115,7 +115,7 @@ def interpolated(x: Value, knots: Array, heights: Array) -> Value:
     left, height = place.gather(knots), place.gather(heights)
     line: Value = place.gather(np.where(np.isfinite(slope), slope, 0.0)) * (x - left) + height
     above: Value = x >= knots[-1]
-    below: Value = x <= knots[0]
+    below: Value = x < knots[0]  # at a repeated first knot, numpy goes by the last of them
     return above.where(heights[-1], below.where(heights[0], line))
 
 

@@ -72,7 +72,7 @@ def simple_imputer(_: Walk, step: Any, table: Table) -> Table:
     masks = [_missing(column, step.missing_values) for column in columns]
     filled = [_filled(columns[i], masks[i], statistics[i], step.missing_values) for i in kept]
     out = joined([Table((part,)) for part in filled]) if is_text else _one(filled, table)
-    if step.indicator_ is None:
+    if step.indicator_ is None or not len(step.indicator_.features_):
         return out
     marks = _marks(step.indicator_, masks)
     if is_text:

@@ -98,6 +98,9 @@ class Walk:
             return answer
         if method == "predict" and hasattr(model, "classes_"):
             return self._labels(model, table)
+        if holds_net(model):
+            scores: Value = import_module(".sklearn_net", __package__).net(self, model, table, method)
+            return scores
         function: Respond | None = _found(model, self._responds)
         if function is not None:
             return function(self, model, table, method)
@@ -210,6 +213,11 @@ def _found(step: Any, functions: Mapping[str, Any]) -> Any:
     """Return the function for a step: that of its class or of the first base of scikit-learn's that has one."""
     bases = [cls.__name__ for cls in type(step).__mro__ if cls.__module__.startswith("sklearn.")]
     return next((functions[name] for name in bases if name in functions), None)
+
+
+def holds_net(model: Any) -> bool:
+    """Whether an estimator holds a Keras model as its `model_`."""
+    return any(cls.__module__.partition(".")[0] == "keras" for cls in type(getattr(model, "model_", None)).__mro__)
 
 
 def _boosted_module(model: Any) -> str | None:

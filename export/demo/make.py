@@ -15,7 +15,7 @@ from ...serving.engine.ensemble import Ensemble
 from ..build import Built, build
 from ..convert import convert
 from ..member import Member
-from ..train import CrossFit, cross_fit
+from ..out_of_fold import CrossFit, cross_fit
 from ..weights import Selection, metrics_of
 from .digits import MOST_INK, Rows, split_digits, tabular_names
 from .members import input_of, recipes

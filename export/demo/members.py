@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ...serving.contract.tensors import Array
 from ..libraries import import_keras
-from ..train import Recipe
+from ..out_of_fold import Recipe
 
 EPOCHS = 20
 _BATCH_ROWS = 32

@@ -1,6 +1,7 @@
 """Weight learning: from scores of rows that the members never saw to the combiner that goes into the bundle.
 
-held_out     the scores and the target, checked
+held_out     the scores, the target and how much each row counts, checked
+mean         means over rows, the one place where they are weighed
 learners     best single and uniform, linear pools, greedy, search, log pool, stacking; catalogue lists them
 choice       which learner's combiner to take, from cross-validated losses
 learn        the way through, and what it leaves behind

@@ -32,9 +32,8 @@ model evaluation using leave-one-out cross-validation and WAIC", for the error o
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from ...serving.contract.combiner import Float64Array
+from .mean import Weights, mean_over_rows, standard_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +70,25 @@ class Choice:
     standings: Mapping[str, Standing]
 
 
-def choose(losses: Mapping[str, Float64Array], baseline: str, loss_name: str = "loss") -> Choice:
+def choose(
+    losses: Mapping[str, Float64Array], baseline: str, loss_name: str = "loss", weights: Weights = None
+) -> Choice:
     """Apply the one-standard-error rule.
 
     Args:
         losses: learner -> cross-validated loss of each row `(n_rows,)`; the simplest learner first.
         baseline: the learner that none taken may be worse than.
         loss_name: what the reason calls the loss.
+        weights: of the rows.
     """
-    means = {name: float(rows.mean()) for name, rows in losses.items()}
+    means = {name: float(mean_over_rows(rows, weights)) for name, rows in losses.items()}
     best = min(means, key=lambda name: means[name])
     standings = {
         name: Standing(
-            means[name], standard_error(rows), means[name] - means[best], standard_error(rows - losses[best])
+            means[name],
+            standard_error(rows, weights),
+            means[name] - means[best],
+            standard_error(rows - losses[best], weights),
         )
         for name, rows in losses.items()
     }
@@ -107,8 +112,3 @@ def _reason(chosen: str, best: str, baseline: str, standings: Mapping[str, Stand
             f" above {best}"
         )
     return told if chosen == baseline else f"{told}; {baseline} has {standings[baseline].loss:.4g}"
-
-
-def standard_error(rows: Float64Array) -> float:
-    """Return the standard error of the mean of `(n_rows,)` independent numbers."""
-    return float(rows.std(ddof=1) / np.sqrt(len(rows)))

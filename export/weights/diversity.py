@@ -9,6 +9,7 @@ import numpy as np
 
 from ...serving.contract.combiner import Float64Array
 from .held_out import HeldOut
+from .mean import Weights, for_each_output, mean_over_rows, weigh_roots
 
 Table = Mapping[str, Mapping[str, float]]
 
@@ -23,21 +24,23 @@ def diversity_of(held_out: HeldOut, names: Sequence[str]) -> dict[str, Table]:
     """
     if held_out.task == "classification":
         labels = held_out.scores.argmax(axis=2)
-        disagreement = np.stack([(labels != row).mean(axis=1) for row in labels])
+        disagreement = np.stack([mean_over_rows(labels != row, held_out.weights) for row in labels])
         return {
             "pairwise_disagreement": _table(disagreement, names),
-            "error_correlation": _table(_correlation(1 - held_out.of_true_class()), names),
+            "error_correlation": _table(_correlation(1 - held_out.of_true_class(), held_out.weights), names),
         }
-    n_members = held_out.n_members
+    numbers = held_out.scores.reshape(held_out.n_members, -1)
+    errors = (held_out.scores - held_out.target).reshape(held_out.n_members, -1)
+    weights = for_each_output(held_out.weights, held_out.n_outputs)
     return {
-        "prediction_correlation": _table(_correlation(held_out.scores.reshape(n_members, -1)), names),
-        "error_correlation": _table(_correlation((held_out.scores - held_out.target).reshape(n_members, -1)), names),
+        "prediction_correlation": _table(_correlation(numbers, weights), names),
+        "error_correlation": _table(_correlation(errors, weights), names),
     }
 
 
-def _correlation(values: Float64Array) -> Float64Array:
+def _correlation(values: Float64Array, weights: Weights) -> Float64Array:
     """Return correlations `(n_members, n_members)` of `(n_members, n_values)`; 0 with what never varies."""
-    centred = values - values.mean(axis=1, keepdims=True)
+    centred = weigh_roots(values - mean_over_rows(values, weights)[:, None], weights)
     norms = np.linalg.norm(centred, axis=1, keepdims=True)
     scaled = np.divide(centred, norms, out=np.zeros_like(centred), where=norms > 0)
     correlation = scaled @ scaled.T

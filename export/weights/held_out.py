@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from ...serving.contract.bundle import Task
 from ...serving.contract.combiner import Float64Array
 from ...serving.contract.tensors import Array
+from .mean import Weights
 
 _SUM_TOLERANCE = 1e-3  # of probabilities; float32 and half precision round
 
@@ -21,11 +23,13 @@ class HeldOut:
         scores: `(n_members, n_rows, n_outputs)`.
         target: class indices `(n_rows,)`, or values `(n_rows, n_outputs)` of a regression.
         task: what the numbers are.
+        weights: how much each row counts, `(n_rows,)`, positive; None where all count the same.
     """
 
     scores: Float64Array
     target: Array
     task: Task
+    weights: Weights = None
 
     @property
     def n_members(self) -> int:
@@ -44,25 +48,29 @@ class HeldOut:
 
     def take(self, rows: Array) -> "HeldOut":
         """Return the rows of these indices."""
-        return replace(self, scores=self.scores[:, rows], target=self.target[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, scores=self.scores[:, rows], target=self.target[rows], weights=weights)
 
     def of_true_class(self) -> Float64Array:
         """Return the probability that each member gives each row's true class, `(n_members, n_rows)`."""
         return np.asarray(self.scores[:, np.arange(self.n_rows), self.target])
 
 
-def check_held_out(scores: Mapping[str, Array], target: Array, task: Task, *, min_rows: int) -> HeldOut:
-    """Check scores by member name against the target and stack them.
+def check_held_out(
+    scores: Mapping[str, Array], target: Array, task: Task, *, min_rows: int, weights: Array | None = None
+) -> HeldOut:
+    """Check scores by member name against the target and stack them; rows of weight 0 are left out.
 
     Args:
         scores: member name -> `(n_rows, n_outputs)`, in the order in which the combiner takes them.
         target: class indices `(n_rows,)`, or values `(n_rows,)` or `(n_rows, n_outputs)` of a regression.
         task: what the numbers are.
-        min_rows: fewer rows are refused.
+        min_rows: fewer rows, those of weight 0 aside, are refused.
+        weights: how much each row counts, `(n_rows,)`; their mean is brought to 1.
 
     Raises:
         ValueError: there are no members or too few rows; a member's scores have another shape than the first one's,
-            are not finite or, of a classification, are no probabilities; the target does not fit them.
+            are not finite or, of a classification, are no probabilities; the target or the weights do not fit them.
     """
     if not scores:
         raise ValueError("expected scores of at least one member, got none")
@@ -76,10 +84,35 @@ def check_held_out(scores: Mapping[str, Array], target: Array, task: Task, *, mi
                 f"member {name!r}: scores have shape {array.shape}, but those of {first!r} have {expected}"
             )
         _check_values(name, array, task)
-    if expected[0] < min_rows:
-        raise ValueError(f"expected at least {min_rows} rows to learn weights on, got {expected[0]}")
+    counts = np.ones(expected[0]) if weights is None else check_weights(weights, expected[0])
+    if (n_rows := np.count_nonzero(counts)) < min_rows:
+        raise ValueError(f"expected at least {min_rows} rows to learn weights on, got {n_rows}")
     checked = _check_classes if task == "classification" else _check_numbers
-    return HeldOut(np.stack(list(arrays.values())), checked(np.asarray(target), expected), task)
+    return _weighed(HeldOut(np.stack(list(arrays.values())), checked(np.asarray(target), expected), task), counts)
+
+
+def check_weights(weights: Array, n_rows: int) -> Float64Array:
+    """Return weights of rows, checked and with mean 1.
+
+    Raises:
+        ValueError: there is not one a row, one is negative or not finite, or all are 0.
+    """
+    numbers = np.asarray(weights, np.float64)
+    if numbers.shape != (n_rows,):
+        raise ValueError(f"weights: expected one a row, shape ({n_rows},), got shape {numbers.shape}")
+    if len(bad := np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))):
+        raise ValueError(f"weights: expected finite numbers from 0, got {numbers[bad[0]]} in row {bad[0]}")
+    if not numbers.any():
+        raise ValueError(f"weights: expected a weight above 0 in some row, got 0 in all {n_rows}")
+    shares = numbers / numbers.max()  # first, since the sum of the largest numbers is infinite
+    return cast(Float64Array, shares / shares.mean())
+
+
+def _weighed(held_out: HeldOut, weights: Float64Array) -> HeldOut:
+    """Return the rows that count, with their weights; equal ones are none."""
+    kept = held_out if weights.all() else held_out.take(np.flatnonzero(weights))
+    counting = weights[weights > 0]
+    return kept if np.ptp(counting) == 0 else replace(kept, weights=counting / counting.mean())
 
 
 def _check_values(name: str, array: Float64Array, task: Task) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from ...serving.contract.bundle import Task
 from ...serving.contract.combiner import Float64Array
 from ...serving.contract.tensors import Array
+from .mean import Weights, for_each_output, mean_over_rows
 
 Metrics = dict[str, float]
 
@@ -14,7 +15,7 @@ Metrics = dict[str, float]
 CLIP = float(np.finfo(np.float32).eps)
 
 
-def metrics_of(predictions: Array, target: Array, task: Task) -> Metrics:
+def metrics_of(predictions: Array, target: Array, task: Task, weights: Weights = None) -> Metrics:
     """Return the metrics of predictions.
 
     Args:
@@ -22,16 +23,20 @@ def metrics_of(predictions: Array, target: Array, task: Task) -> Metrics:
             `(n_rows, n_outputs)`.
         target: class indices `(n_rows,)`, or for a regression values `(n_rows,)` or `(n_rows, n_outputs)`.
         task: what the numbers are.
+        weights: how much each row counts, `(n_rows,)`, not negative and not all 0.
 
     Returns:
         `log_loss` (natural logarithm) and `accuracy` for a classification, else `rmse` and `mae`, over all outputs.
     """
     predictions = np.asarray(predictions, np.float64)
     if task == "classification":
-        loss, accuracy = log_losses(predictions, target).mean(), (predictions.argmax(axis=1) == target).mean()
+        loss = mean_over_rows(log_losses(predictions, target), weights)
+        accuracy = mean_over_rows(predictions.argmax(axis=1) == target, weights)
         return {"log_loss": float(loss), "accuracy": float(accuracy)}
     error = predictions.reshape(len(target), -1) - np.asarray(target, np.float64).reshape(len(target), -1)
-    return {"rmse": float(np.sqrt(np.square(error).mean())), "mae": float(np.abs(error).mean())}
+    of_numbers = for_each_output(weights, error.shape[1])
+    squared, absolute = (mean_over_rows(f(error).ravel(), of_numbers) for f in (np.square, np.abs))
+    return {"rmse": float(np.sqrt(squared)), "mae": float(absolute)}
 
 
 def row_losses(predictions: Float64Array, target: Array, task: Task) -> Float64Array:

@@ -11,6 +11,7 @@ import numpy as np
 from ...serving.contract.combiner import Combiner
 from .folds import deal, rest
 from .held_out import HeldOut
+from .mean import weigh
 from .metrics import row_losses
 
 PRECISIONS = (1000.0, 100.0, 10.0, 1.0)
@@ -36,5 +37,5 @@ def fit_tuned(path: Path, held_out: HeldOut, seed: int) -> Combiner:
     for fold in deal(few, _N_FOLDS, rng):
         unseen = few.take(fold)
         for i, combiner in enumerate(path(few.take(rest(fold, few.n_rows)), PRECISIONS)):
-            losses[i] += row_losses(combiner(unseen.scores), unseen.target, unseen.task).sum()
+            losses[i] += weigh(row_losses(combiner(unseen.scores), unseen.target, unseen.task), unseen.weights).sum()
     return path(held_out, [PRECISIONS[np.argmin(losses)]])[0]

@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from ...serving.contract.combiner import Combiner, Float64Array, LinearPool
 from .held_out import HeldOut
 from .linear import minimize_on_simplex
+from .mean import effective_rows, mean_over_rows, total_weight, weigh
 from .metrics import CLIP
 from .penalty import fit_tuned
 from .pool_loss import pool_loss
@@ -44,13 +45,16 @@ def penalized_loss(
     total = np.maximum(np.einsum("mk,mnk->n", by_member, held_out.scores), CLIP)
     of_true_class = held_out.of_true_class()
     right = np.maximum(np.einsum("mn,mn->n", by_member[:, held_out.target], of_true_class), CLIP * total)
-    gradient = np.einsum("mnk,n->mk", held_out.scores, 1 / total)
+    gradient = np.einsum("mnk,n->mk", held_out.scores, weigh(1 / total, held_out.weights))
     by_class = np.zeros((n_outputs, n_members))
-    np.add.at(by_class, held_out.target[rows], (of_true_class / right).T)
+    np.add.at(by_class, held_out.target[rows], weigh((of_true_class / right).T, held_out.weights))
     gradient -= by_class.T
     deviation = (weights - centre) * n_members
-    loss = float(np.log(total / right).mean() + precision / (2 * n_rows) * (deviation @ deviation))
-    return loss, gradient.ravel() / n_rows + precision / n_rows * n_members * deviation
+    n_effective = effective_rows(n_rows, held_out.weights)
+    likelihood = mean_over_rows(np.log(total / right), held_out.weights)
+    gradient /= total_weight(n_rows, held_out.weights)
+    loss = float(likelihood + precision / (2 * n_effective) * (deviation @ deviation))
+    return loss, gradient.ravel() + precision / n_effective * n_members * deviation
 
 
 def _path(held_out: HeldOut, precisions: Sequence[float]) -> list[LinearPool]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...serving.contract.combiner import Float64Array, LinearPool
 from .held_out import HeldOut
+from .mean import Weights, for_each_output, mean_over_rows, total_weight, weigh, weigh_roots
 from .metrics import CLIP
 
 _NEGLIGIBLE = 1e-5  # weights below it are left out: a member that changes nothing need not run
@@ -40,9 +41,11 @@ class LogLoss:
 
     Attributes:
         of_true_class: probabilities `(n_members, n_rows)`, none below `CLIP`.
+        row_weights: of the mean.
     """
 
     of_true_class: Float64Array
+    row_weights: Weights = None
 
     @property
     def n_members(self) -> int:
@@ -56,12 +59,12 @@ class LogLoss:
 
     def __call__(self, weights: Float64Array) -> Float64Array:
         """Return the losses of weights `(n_candidates, n_members)`."""
-        return cast(Float64Array, -np.log(weights @ self.of_true_class).mean(axis=1))
+        return -mean_over_rows(np.log(weights @ self.of_true_class), self.row_weights)
 
     def gradient(self, weights: Float64Array) -> Float64Array:
         """Return the gradient at weights `(n_members,)`."""
-        by_row = 1 / (weights @ self.of_true_class)
-        return -(self.of_true_class @ by_row) / len(by_row)
+        by_row = weigh(1 / (weights @ self.of_true_class), self.row_weights)
+        return -(self.of_true_class @ by_row) / total_weight(len(by_row), self.row_weights)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,9 +99,11 @@ class SquaredError:
 def pool_loss(held_out: HeldOut) -> PoolLoss:
     """Return the loss that the task calls for."""
     if held_out.task == "classification":
-        return LogLoss(np.maximum(held_out.of_true_class(), CLIP))
+        return LogLoss(np.maximum(held_out.of_true_class(), CLIP), held_out.weights)
     errors = (held_out.scores - held_out.target).reshape(held_out.n_members, -1)
-    return SquaredError(errors @ errors.T / errors.shape[1])
+    weights = for_each_output(held_out.weights, held_out.n_outputs)
+    rooted = weigh_roots(errors, weights)
+    return SquaredError(rooted @ rooted.T / total_weight(errors.shape[1], weights))
 
 
 def linear_pool(weights: Float64Array, held_out: HeldOut, temperatures: Float64Array | None = None) -> LinearPool:

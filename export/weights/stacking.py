@@ -4,6 +4,7 @@ Source: Wolpert (1992), "Stacked generalization".
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from scipy.optimize import minimize
@@ -12,6 +13,7 @@ from ...serving.contract.combiner import Combiner, Float64Array, LogPool
 from ...serving.contract.tensors import Array
 from .held_out import HeldOut
 from .log_pool import LOG_CLIP, fit_log_pool_bias, log_loss_of_logits, log_scores
+from .mean import Weights, effective_rows
 from .penalty import fit_tuned
 
 _MAX_ITERATIONS = 200
@@ -27,7 +29,13 @@ def fit_stacking(held_out: HeldOut, seed: int) -> Combiner:
 
 
 def penalized_loss(
-    parameters: Float64Array, features: Float64Array, target: Array, centre: Float64Array, precision: float
+    parameters: Float64Array,
+    features: Float64Array,
+    target: Array,
+    centre: Float64Array,
+    precision: float,
+    *,
+    weights: Weights = None,
 ) -> tuple[float, Float64Array]:
     """Return the loss of multinomial logistic regression and its gradient, both for flat parameters.
 
@@ -37,13 +45,14 @@ def penalized_loss(
         target: class indices `(n_rows,)`.
         centre: parameters that cost no penalty.
         precision: of the normal prior around `centre`, in rows.
+        weights: of the rows.
     """
     n_rows, n_features = features.shape
     coefficients = parameters.reshape(n_features + 1, -1)
-    loss, by_logit = log_loss_of_logits(features @ coefficients[:-1] + coefficients[-1], target)
+    loss, by_logit = log_loss_of_logits(features @ coefficients[:-1] + coefficients[-1], target, weights)
     gradient = np.concatenate([features.T @ by_logit, by_logit.sum(axis=0)[None]]).ravel()
     deviation = parameters - centre
-    weight = precision / n_rows
+    weight = precision / effective_rows(n_rows, weights)
     return loss + weight / 2 * float(deviation @ deviation), gradient + weight * deviation
 
 
@@ -58,7 +67,7 @@ def _path(held_out: HeldOut, precisions: Sequence[float]) -> list[LogPool]:
     pools = []
     for precision in precisions:
         parameters = minimize(
-            penalized_loss,
+            partial(penalized_loss, weights=held_out.weights),
             parameters,
             args=(features, held_out.target, centre, precision),
             jac=True,

@@ -96,8 +96,7 @@ class Bundle:
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
-        if not _NAME.fullmatch(self.name):
-            raise BundleError(f"bundle name {self.name!r}: expected {_NAME.pattern}")
+        check_name("bundle", self.name)
         if self.task not in get_args(Task):
             raise BundleError(f"task {self.task!r}: expected one of {', '.join(get_args(Task))}")
         least = 2 if self.task == "classification" else 1
@@ -109,8 +108,7 @@ class Bundle:
             check_sizes(f"member {member.name!r}", member.certificate, self.n_outputs)
         declared = {spec.name for spec in self.inputs}
         for member in self.members:
-            if not _NAME.fullmatch(member.name):
-                raise BundleError(f"member name {member.name!r}: expected {_NAME.pattern}")
+            check_name("member", member.name)
             if not member.inputs or not declared.issuperset(member.inputs):
                 raise BundleError(
                     f"member {member.name!r} takes inputs {list(member.inputs)}; the bundle has {sorted(declared)}"
@@ -352,6 +350,36 @@ def write_bundle(
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+    return read_bundle(path)
+
+
+def check_name(what: str, name: str) -> None:
+    """Check the name of a bundle or a member; neither may lead out of a folder.
+
+    Raises:
+        BundleError: it is none.
+    """
+    if not _NAME.fullmatch(name):
+        raise BundleError(f"{what} name {name!r}: expected {_NAME.pattern}")
+
+
+def add_evidence(path: Path, evidence: Mapping[str, bytes]) -> Bundle:
+    """Add files to a bundle's evidence, and return the bundle as read back.
+
+    For a bundle that nobody serves yet, such as one that is still being made: while the files are written it is not
+    whole, and afterwards its digest is another one.
+
+    Args:
+        path: the bundle's folder.
+        evidence: file name -> content; a file of that name is replaced.
+
+    Raises:
+        BundleError: the bundle is not sound, or was not meant to hold such names.
+    """
+    bundle = read_bundle(path)
+    kept = {name: _put(path / EVIDENCE_FOLDER / name, data) for name, data in evidence.items()}
+    sealed = replace(bundle, evidence={**bundle.evidence, **kept})
+    _put(path / BUNDLE_FILE, json.dumps(sealed.to_json(), indent=2).encode() + b"\n")
     return read_bundle(path)
 
 

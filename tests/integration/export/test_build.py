@@ -96,6 +96,15 @@ def test_the_evidence_holds_the_rows_that_the_weights_were_learned_on(iris: Iris
         np.testing.assert_array_equal(held_out["scores/bayes"], iris.scores["bayes"])
 
 
+def test_rows_can_count_differently_and_the_evidence_tells_how(iris: Iris, tmp_path: Path) -> None:
+    weights = iris.target.astype(np.float64)
+    built = build(iris, tmp_path / "iris", weights=weights)
+    assert built.selection.n_rows == np.count_nonzero(weights)
+    with np.load(tmp_path / "iris" / "evidence" / "held_out.npz") as held_out:
+        np.testing.assert_array_equal(held_out["weights"], weights)
+        assert len(held_out["target"]) == len(weights)
+
+
 def test_the_evidence_holds_histograms_of_the_inputs(iris: Iris, tmp_path: Path) -> None:
     path = tmp_path / "iris"
     build(iris, path)

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from widedeep.export.build import class_indices, merged_inputs
+from widedeep.export.build import class_indices
+from widedeep.export.inputs import merged_inputs
 from widedeep.export.member import ConversionError, Member
 from widedeep.serving.contract.certificate import Certificate
 from widedeep.serving.contract.tensors import DataType, TensorSpec

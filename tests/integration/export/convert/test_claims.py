@@ -13,9 +13,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from widedeep.export.build import merged_inputs
 from widedeep.export.convert import convert
 from widedeep.export.convert.graph import Graph
+from widedeep.export.inputs import merged_inputs
 from widedeep.export.member import ConversionError, Member
 from widedeep.serving.contract.errors import InvalidInput
 from widedeep.serving.contract.tensors import Array, DataType, TensorSpec, check_rows

@@ -147,6 +147,15 @@ def test_a_step_keeps_its_values_to_the_digit_that_decides(flats: Table, score: 
     np.testing.assert_allclose(answer, model.predict_proba(rows), atol=1e-5)
 
 
+@pytest.mark.parametrize("distribution", ["uniform", "normal"])
+def test_ranks_of_a_value_that_ends_the_data_many_times_are_those_of_numpy(score: Score, distribution: str) -> None:
+    rng = np.random.default_rng(0)
+    rows = np.clip(rng.normal(size=(300, 2)), -0.5, 0.5).astype(np.float32) * 80
+    step = QuantileTransformer(n_quantiles=30, output_distribution=distribution)
+    model = make_pipeline(step, LogisticRegression()).fit(rows, rows.sum(axis=1) > rng.normal(size=300))
+    np.testing.assert_allclose(score(convert(model, rows), {"tabular": rows}), model.predict_proba(rows), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name == "dense" else ()) for name in ENCODERS]
 )

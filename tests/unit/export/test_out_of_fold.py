@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from widedeep.export.train import Recipe, cross_fit
+from widedeep.export.out_of_fold import Recipe, cross_fit
 from widedeep.serving.contract.tensors import Array
 
 N_ROWS = 12

@@ -1,0 +1,34 @@
+"""Every kind of the zoo."""
+
+from .forests import EXTRA_TREES, RANDOM_FOREST
+from .hist_gradient_boosting import HistGradientBoosting
+from .image_net import ImageNet
+from .kind import Kind
+from .lightgbm import LightGBM
+from .linear import Linear
+from .mlp import Mlp
+from .problem import Problem
+from .signal_net import SignalNet
+from .wide_deep import WideDeep
+from .xgboost import XGBoost
+
+
+def kinds() -> tuple[Kind, ...]:
+    """Return all kinds, those that learn most in little time first, and unlike ones one after the other."""
+    return (
+        Linear(),
+        LightGBM(),
+        EXTRA_TREES,
+        XGBoost(),
+        HistGradientBoosting(),
+        RANDOM_FOREST,
+        ImageNet(),
+        SignalNet(),
+        Mlp(),
+        WideDeep(),
+    )
+
+
+def kinds_for(problem: Problem) -> tuple[Kind, ...]:
+    """Return the kinds that can learn a problem."""
+    return tuple(kind for kind in kinds() if kind.suits(problem))

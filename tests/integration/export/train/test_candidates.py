@@ -1,0 +1,43 @@
+"""Candidates on disk, with a real exported member."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from widedeep.export.convert import convert
+from widedeep.export.member import Member
+from widedeep.export.train.candidates import About, keep_candidate, read_candidate, read_candidates
+
+
+@pytest.fixture(scope="module")
+def member() -> Member:
+    rows, labels = load_iris(return_X_y=True)
+    return convert(LogisticRegression(max_iter=500).fit(rows, labels), rows)
+
+
+ABOUT = About("linear", "wide", 3, {"C": 0.1}, 0.25, 1.5, 2.0, {"petal": 1.0}, {"training loss": (1.0, 0.5)})
+SCORES = np.full((150, 3), 1 / 3)
+
+
+def test_a_candidate_comes_back_as_it_was_kept(member: Member, tmp_path: Path) -> None:
+    kept = keep_candidate(tmp_path, ABOUT, member, SCORES)
+    (again,) = read_candidates(tmp_path)
+    assert again == kept == read_candidate(tmp_path / "linear_3")
+    assert again.about == ABOUT
+    assert again.member() == member
+    np.testing.assert_array_equal(again.scores(), SCORES)
+
+
+def test_what_a_killed_run_left_half_written_is_passed_over(member: Member, tmp_path: Path) -> None:
+    keep_candidate(tmp_path, ABOUT, member, SCORES)
+    (tmp_path / ".half").mkdir()
+    assert [candidate.about.name for candidate in read_candidates(tmp_path)] == ["linear_3"]
+
+
+def test_a_trial_that_is_run_again_replaces_its_candidate(member: Member, tmp_path: Path) -> None:
+    keep_candidate(tmp_path, ABOUT, member, SCORES)
+    keep_candidate(tmp_path, ABOUT, member, SCORES / 2 + 1 / 6)
+    (again,) = read_candidates(tmp_path)
+    np.testing.assert_allclose(again.scores(), SCORES / 2 + 1 / 6)
