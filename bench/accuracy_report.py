@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import geometric_mean, mean, median
 
-from accuracy_board import DEAREST, OURS, TITLES, Board, Standing
+from accuracy_board import DEAREST, OURS, TITLES, UNLIMITED, Board, Standing
 from accuracy_jobs import BEST_MEMBER, CLIP
 from accuracy_results import Results
 from accuracy_sets import SETS
@@ -67,12 +67,12 @@ def _summary(board: Board) -> str:
             f"{board.mean_rank(system):.2f}",
             str(sum(board.standings[name][system].rank == 1 for name in board.sets)),
             f"{len(board.worse(system))}",
-            f"{median(line['fit_s'] for line in lines):.0f} s",
+            f"{median(line['fit_cpu_s'] for line in lines):.0f} s",
             *(f"{board.us(system, batch):.1f}{_times(board, system, batch)}" for batch in ("big", "small")),
             f"{median(line['peak_mib'] for line in lines):.0f} MiB",
         )
 
-    head = ["system", "mean rank", "best on", "worse than the best by over one standard error on", "training"]
+    head = ["system", "mean rank", "best on", "worse than the best by over one standard error on", "training, CPU"]
     head += ["us of CPU a row, one big batch", "us of CPU a row, batches of 32", "memory, training"]
     return (
         _table(head, map(row, board.systems))
@@ -148,7 +148,8 @@ def _training(board: Board) -> str:
         return f"{mean(x['fit_s'] for x in lines):.0f} s, {mean(x['fit_cpu_s'] for x in lines):.0f} s CPU"
 
     lines = [line for system in board.systems for line in board.lines(system)]
-    starved = [line for line in lines if line["fit_cpu_s"] < STARVED * line["fit_s"]]
+    limited = [line for line in lines if line["system"] not in UNLIMITED]
+    starved = [line for line in limited if line["fit_cpu_s"] < STARVED * line["fit_s"]]
     said = ", ".join(f"{x['system']} on {x['set']} {x['fit_cpu_s'] / x['fit_s']:.0%}" for x in starved)
     twice = ", ".join(line["set"] for line in lines if line["about"].get("second_try"))
     text = _TRAINING.format(limit=board.limit_s, least=STARVED, starved=said or "none")
@@ -228,7 +229,8 @@ checks of the values included."""
 
 _TRAINING = """Only `widedeep train` and AutoGluon take a time limit, {limit:g} s here. widedeep's time is that of the
 whole command: start, imports, search, export, proof and bundle; AutoGluon's begins after its imports. A job whose CPU
-time is below its wall time waited, or shared its core; less than {least:.0%} used: {starved}."""
+time is below its wall time waited or shared its core, which harms those with a limit; of these less than {least:.0%} of
+their core used: {starved}."""
 
 _TWICE = """ On {sets} the training of AutoGluon's best preset ended in an error, since no model came ready in the time
 of its dynamic stacking; it was trained again without, in a new limit, and its time is that of both."""

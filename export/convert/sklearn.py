@@ -144,7 +144,7 @@ def _decided(native: Native, rows: Rows, walk: Walk) -> Native:
 
 
 def _bounds(array: Array) -> tuple[Array, Array]:
-    """Return the ends of the range of each column, widened by its width on both sides; around 0 of one without values."""
+    """Return the ends of the range of each column, widened by its width on both sides; without values, -1 and 1."""
     values = np.where(np.isnan(array).all(axis=0), 0.0, array.astype(np.float64))
     least, most = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
     width = np.where(most > least, most - least, 1.0)

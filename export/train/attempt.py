@@ -7,6 +7,7 @@ for low latency.
 Runs in a worker process. Knows no study and no other trial; whoever started it hears of each step and may end it.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -88,19 +89,23 @@ def attempt(order: Order, kind: Kind, setting: Setting, listener: Listener) -> C
     Raises:
         Pruned: the listener ended it.
         ConversionError: the model cannot be exported faithfully.
+        ValueError: its scores are not finite.
     """
     scores, fitted = _cross_fit(order.params, order.stop_at, kind, setting, listener)
+    loss = loss_of(setting.data, scores)
+    if not math.isfinite(loss):
+        raise ValueError(f"its out-of-fold loss is {loss}")
     about = About(
         kind=kind.name,
         family=kind.family,
         trial=order.number,
         params=order.params,
-        loss=loss_of(setting.data, scores),
+        loss=loss,
         settled=settle(tuple(one.settled for one in fitted)),
         history={curve: tuple(values) for curve, values in fitted[0].history.items()},
     )
     candidate = keep_candidate(setting.work, about, scores)
-    return export(candidate, kind, setting, order.stop_at) if listener.is_wanted(about.loss) else candidate
+    return export(candidate, kind, setting, order.stop_at) if listener.is_wanted(loss) else candidate
 
 
 def export(candidate: Candidate, kind: Kind, setting: Setting, stop_at: float) -> Candidate:

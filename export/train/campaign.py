@@ -37,6 +37,8 @@ _SPARE = 1.5
 _WORTH_S = 3.0
 """Exports that ended sooner than expected leave time to search on, if it is that much."""
 
+_AT_ONCE = -math.inf
+
 _POLL_S = 0.5
 
 
@@ -139,13 +141,13 @@ class Campaign:
                 self._choose(limits)
                 self._hand_out(limits, left_s)
                 if self._n_choices == _ALL and not self.exports.n_open:
-                    if not self._is_worth_going_on(limits):
+                    if self.exports.exported and self._last_choice(limits) - time.monotonic() < _WORTH_S:
                         break  # trials that still run would not be chosen from
                     self._n_choices = 1
-                elif not self._crew.jobs:
-                    if self._n_choices == _ALL or not self.exports.candidates:
+                if not self._crew.jobs:
+                    if limits.last_choice == _AT_ONCE:
                         break
-                    limits = replace(limits, last_choice=-math.inf)  # nothing is left to try: choose for good
+                    limits = replace(limits, last_choice=_AT_ONCE)  # nothing is left to try: choose for good
                     continue
                 for worker, job, message in self._crew.listen(min(_POLL_S, left_s)):
                     self._hear(worker, job, message)
@@ -157,13 +159,9 @@ class Campaign:
     def _left(self, limits: Limits) -> float:
         return (limits.ends_at if self.exports.exported else limits.last_call) - time.monotonic()
 
-    def _is_worth_going_on(self, limits: Limits) -> bool:
-        """Return whether exports that ended sooner than expected leave time to search on, or there is no member yet."""
-        return not self.exports.exported or self._last_choice(limits) - time.monotonic() >= _WORTH_S
-
     def _choose(self, limits: Limits) -> None:
         """Choose an ensemble to export if it is time: once while the search goes on, and once for good."""
-        if not self.exports.candidates:
+        if not self.exports.sound:
             return
         now = time.monotonic()
         if self._n_choices < _ALL and now >= self._last_choice(limits):
@@ -175,10 +173,10 @@ class Campaign:
 
     def _last_choice(self, limits: Limits) -> float:
         """Return when to choose for good: so that as many exports as so far can end, with something to spare."""
-        if not self._export_seconds or self.exports.n_open:
+        if not self._export_seconds or self.exports.n_open or limits.last_choice == _AT_ONCE:
             return limits.last_choice
         needed_s = _SPARE * sum(self._export_seconds) / self._crew.n_workers
-        return max(limits.last_choice, limits.ends_at - needed_s) if limits.last_choice > -math.inf else -math.inf
+        return max(limits.last_choice, limits.ends_at - needed_s)
 
     def _hand_out(self, limits: Limits, left_s: float) -> None:
         while self._crew.is_free and self.exports.is_waiting:
@@ -187,7 +185,7 @@ class Campaign:
             self._crew.give(order)
         if self._n_choices == _ALL:
             return
-        search_s = left_s if not self.exports.candidates else self._last_choice(limits) - time.monotonic()
+        search_s = self._last_choice(limits) - time.monotonic() if self.exports.sound else left_s
         while self._crew.is_free and (limits.max_trials is None or self._n_begun < limits.max_trials):
             if (kind := next_kind(self._standings(), search_s)) is None:
                 return
@@ -232,11 +230,9 @@ class Campaign:
         match message:
             case Told(step, loss):
                 worker.send(not study.report(order.number, step, loss))
-            case Question(loss):
-                worker.send(self._export_all and math.isfinite(loss))
-            case Ended(loss, _) if not math.isfinite(loss):
-                self._give_up(job, order, Failed(f"its loss is {loss}"))
-            case Ended(loss, name):
+            case Question():
+                worker.send(self._export_all)
+            case Ended(_, name):
                 self._end(job, order, read_candidate(self._work, name))
             case Failed():
                 self._give_up(job, order, message)

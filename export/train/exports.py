@@ -33,6 +33,11 @@ class Exports:
         return list(self._known.values())
 
     @property
+    def sound(self) -> Sequence[Candidate]:
+        """Those whose export did not fail."""
+        return [candidate for name, candidate in self._known.items() if name not in self._failed]
+
+    @property
     def exported(self) -> Sequence[Candidate]:
         """Those with a member."""
         return [candidate for candidate in self._known.values() if candidate.is_exported]
@@ -60,7 +65,7 @@ class Exports:
 
     def choose(self) -> None:
         """Choose an ensemble; what of it has no member waits from now on."""
-        sound = [candidate for name, candidate in self._known.items() if name not in self._failed]
+        sound = self.sound
         names = self._choose(sound) if sound else ()
         open_ = [self._known[name] for name in names if name not in self._given]
         self._waiting = [candidate for candidate in open_ if not candidate.is_exported]

@@ -193,17 +193,22 @@ def train(
     learned = units.learned(lesson.target)
     weights = np.ones(len(learned), np.float32) if lesson.weights is None else lesson.weights.astype(np.float32)
     kept, held = _split(lesson, units)
-    data = _Data([array[kept] for array in inputs], learned[kept], weights[kept])
-    checks = _Data([array[held] for array in inputs], learned[held], weights[held]) if len(held) else None
+    data = _Data(list(inputs), learned, weights, kept)
+    checks = None
+    if len(held):
+        checks = _Data([array[held] for array in inputs], learned[held], weights[held], np.arange(len(held)))
     _compile(net, units, plan)
     return _Loop(net, units, lesson, plan, augment, rng).run(data, checks)
 
 
 @dataclass(frozen=True, slots=True)
 class _Data:
+    """Rows and which of them count; large arrays may lie on disk, and only a batch of them is read at a time."""
+
     inputs: list[Array]
     learned: Float32Array
     weights: Float32Array
+    index: Array
 
 
 @dataclass(slots=True)
@@ -254,14 +259,14 @@ class _Loop:
             course.planned = fits
 
     def _epoch(self, data: _Data, epoch: int, planned: int) -> float:
-        n_rows = len(data.learned)
+        n_rows = len(data.index)
         size = min(self.plan.batch_rows, n_rows)
         n_steps = n_rows // size  # what is left over comes in another epoch: the order is drawn anew
         order = self.rng.permutation(n_rows)
         self.net.reset_metrics()
         loss = math.nan
         for step in range(n_steps):
-            index = order[step * size : (step + 1) * size]
+            index = data.index[order[step * size : (step + 1) * size]]
             inputs, learned = [array[index] for array in data.inputs], data.learned[index]
             if self.augment is not None:
                 inputs, learned = self.augment(inputs, learned, self.rng)

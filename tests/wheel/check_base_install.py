@@ -76,12 +76,18 @@ def test_the_installed_package_is_tested_and_not_the_source() -> None:
 def test_help_lists_every_command() -> None:
     done = run("--help")
     assert done.returncode == 0, done.stderr
-    for command in ("serve", "inspect", "verify", "demo", "score"):
+    for command in ("serve", "inspect", "verify", "demo", "score", "train", "report"):
         assert re.search(rf"^  {command} +\w+", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "extras"), [(["demo"], "export,train,batch,test"), (["score", str(BUNDLE), "rows", "out"], "batch")]
+    ("arguments", "extras"),
+    [
+        (["demo"], "export,train,batch,test"),
+        (["score", str(BUNDLE), "rows", "out"], "batch"),
+        (["train", "--data", "rows.csv", "--target", "y", "--output", "out"], "export,train"),
+        (["report", str(BUNDLE)], "export,batch"),
+    ],
 )
 def test_a_command_that_needs_extras_names_them(arguments: list[str], extras: str) -> None:
     done = run(*arguments)

@@ -92,8 +92,8 @@ def test_a_set_that_one_system_has_not_finished_is_left_out_for_all(results):
 
 
 def test_results_of_two_time_limits_are_not_compared(results):
-    add(results, "oj", widedeep=[0.1, 0.2], voting=[0.2, 0.3])
-    results.add(line("oj", "voting", 0.2, limit_s=20.0))
+    add(results, "oj", widedeep=[0.1, 0.2], autogluon_best=[0.2, 0.3])
+    results.add(line("oj", "autogluon_best", 0.2, limit_s=20.0))
     with pytest.raises(ValueError, match=r"one time limit, found \[20.0, 60.0\]"):
         Board(results)
 

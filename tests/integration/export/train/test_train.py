@@ -1,6 +1,7 @@
 """`widedeep train` from a file to answers of a server."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -168,6 +169,24 @@ def test_a_killed_run_goes_on_with_what_it_had_found(tumours: Path, tmp_path: Pa
     losses = {f"{trial['kind']}_{trial['number']}": trial["loss"] for trial in told["trials"]}
     for name, loss in found:
         assert losses[name] == pytest.approx(loss, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_its_trial_and_no_more(tumours: Path, tmp_path: Path) -> None:
+    command = _command(tumours, tmp_path, "--time-limit", "60s", "--max-trials", "4", "--workers", "1")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        told = running.stderr.readline()  # the data is read; the first worker starts
+        worker = None
+        while worker is None:
+            time.sleep(0.1)
+            children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+            worker = next(iter(children), None)
+        os.kill(int(worker), signal.SIGKILL)
+        told += running.stderr.read()
+    assert running.returncode == 0
+    assert "failed: its process died of SIGKILL" in told
+    assert read_bundle(tmp_path / "models" / "tumours" / "1").members
 
 
 def _command(data: Path, folder: Path, *flags: str) -> list[str]:
