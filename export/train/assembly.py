@@ -20,7 +20,7 @@ from ...serving.engine.outputs import SCORES, all_outputs
 from ..batches import spread
 from ..build import Built, build
 from ..inputs import merged_inputs
-from ..weights import metrics_of
+from ..weights import learners_for, metrics_of
 from .candidates import Candidate
 from .dataset import Dataset
 from .latency import ensemble_latency_us, load_on_one_core
@@ -29,8 +29,12 @@ from .options import TrainError
 
 _ROWS_TO_PROVE = 2000
 _ROWS_TO_COMPARE = 100_000
-_CELLS_TO_LEARN = 1_000_000
-"""Scores from which weights are learned, over all members, rows and outputs: some seconds for all learners."""
+_CELLS_TO_LEARN = 200_000
+"""Scores from which weights are learned, over all members, rows and outputs: ten to twenty seconds for all learners. A
+million took beyond 80 s, most of them for stacking."""
+
+_STACKING_PRODUCTS = 5_000_000
+"""Products of a pass over the rows beyond which stacking is left out: 60 classes and 10 million took it 30 to 50 s."""
 
 _BEST_OF_A_KIND = 4
 """Models of one kind err alike: beyond the best few, more of them let selection overfit and cost time to serve."""
@@ -150,6 +154,8 @@ def _built(chosen: Sequence[Candidate], data: Dataset, folder: Path, *, name: st
     members = {candidate.about.name: candidate.member() for candidate in chosen}
     inputs = merged_inputs(members)
     index = _rows_to_learn(data, len(members), seed)
+    n_outputs = data.problem.n_outputs
+    is_stacked = len(index) * len(members) * n_outputs**2 <= _STACKING_PRODUCTS
     return build(
         folder,
         name=name,
@@ -160,6 +166,7 @@ def _built(chosen: Sequence[Candidate], data: Dataset, folder: Path, *, name: st
         rows=bind_columns(inputs, data.rows.take(spread(len(data.rows), _ROWS_TO_PROVE)).columns()),
         reference=bind_columns(inputs, data.rows.take(spread(len(data.rows), _ROWS_TO_COMPARE)).columns()),
         classes=data.classes or None,
+        learners=learners_for(data.problem.task, len(members), n_outputs, with_stacking=is_stacked),
         seed=seed,
         pixel_scale={spec.name: data.pixel_scale[spec.name] for spec in inputs if spec.name in data.pixel_scale},
     )

@@ -151,10 +151,12 @@ class Campaign:
                     continue
                 for worker, job, message in self._crew.listen(min(_POLL_S, left_s)):
                     self._hear(worker, job, message)
-        finally:
-            for job in self._crew.stop():
-                if isinstance(job.order, Order):
-                    self._studies[job.order.kind].fail(job.order.number, "out of time")
+        except BaseException:
+            self._crew.stop()  # trials cut off by Ctrl-C stay running on record, for the next run to try again
+            raise
+        for job in self._crew.stop():
+            if isinstance(job.order, Order):
+                self._studies[job.order.kind].fail(job.order.number, "out of time")
 
     def _left(self, limits: Limits) -> float:
         return (limits.ends_at if self.exports.exported else limits.last_call) - time.monotonic()

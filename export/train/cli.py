@@ -3,8 +3,10 @@
 import argparse
 import json
 import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from .options import Options
 
@@ -22,6 +24,7 @@ def train(argv: Sequence[str]) -> int:
     from .run import train as run
     from .summary import show, to_json
 
+    signal.signal(signal.SIGTERM, _leave)
     console = Console(highlight=False)
     quiet = arguments.json
     listener = Listener() if quiet else ConsoleListener(Console(stderr=True, highlight=False)).listener()
@@ -31,6 +34,11 @@ def train(argv: Sequence[str]) -> int:
     else:
         show(console, trained)
     return 0
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    """End as Ctrl-C does: no worker and nothing half-made stays, and the next run goes on."""
+    raise SystemExit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:

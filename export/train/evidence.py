@@ -6,6 +6,7 @@ evidence/examples.npz     see `widedeep.export.examples`
 """
 
 import io
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -96,7 +97,19 @@ class Training:
         }
 
     def _member(self, name: str, about: About) -> dict[str, Any]:
-        return {**asdict(about), "reason": self.reasons.get(name, "")}
+        importance = {column: share for column, share in about.importance.items() if np.isfinite(share)}
+        history = {curve: _finite(values) for curve, values in about.history.items()}
+        return {
+            **asdict(about),
+            "importance": importance,
+            "history": history,
+            "reason": self.reasons.get(name, ""),
+        }
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    """Return values up to the first that is not finite: JSON has none such, and a training rarely comes back."""
+    return list(itertools.takewhile(np.isfinite, values))
 
 
 def test_bytes(target: Array, scores: Mapping[str, Array], ensemble: Array, weights: Array | None) -> bytes:

@@ -49,13 +49,15 @@ _STACKING = Learner("stacking", fit_stacking)
 _MAX_STACKING_PARAMETERS = 20_000
 
 
-def learners_for(task: Task, n_members: int, n_outputs: int) -> tuple[AnyLearner, ...]:
+def learners_for(task: Task, n_members: int, n_outputs: int, *, with_stacking: bool = True) -> tuple[AnyLearner, ...]:
     """Return the learners for a task, the simplest first.
 
-    With so many classes that stacking would have more than 20,000 parameters it is left out, also of the average.
+    With so many classes that stacking would have more than 20,000 parameters it is left out, also of the average; so it
+    is where it is not wanted: it takes longer than all others together.
     """
     if task == "regression":
         return (*_POOLS, _NNLS, _NNLS_PER_OUTPUT) if n_outputs > 1 else (*_POOLS, _NNLS)
-    stacking = (_STACKING,) if n_members * n_outputs**2 <= _MAX_STACKING_PARAMETERS else ()
+    is_stacked = with_stacking and n_members * n_outputs**2 <= _MAX_STACKING_PARAMETERS
+    stacking = (_STACKING,) if is_stacked else ()
     average = MeanOf("average", (_TEMPERATURE_SIMPLEX, _LOG_POOL, *stacking))
     return (*_POOLS, _LOG_POOL, _TEMPERATURE_SIMPLEX, _LOG_POOL_BIAS, _PER_CLASS, average, *stacking)

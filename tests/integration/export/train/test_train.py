@@ -18,7 +18,7 @@ from tritonclient.grpc import InferenceServerClient
 from widedeep.export.train.options import Options, TrainError
 from widedeep.export.train.run import Trained, train
 from widedeep.serving.batch.cli import score
-from widedeep.serving.contract.bundle import read_bundle
+from widedeep.serving.contract.bundle import BundleError, read_bundle
 from widedeep.serving.online.server import Server
 
 QUICK = ("linear", "lightgbm")
@@ -189,8 +189,92 @@ def test_a_worker_that_dies_costs_its_trial_and_no_more(tumours: Path, tmp_path:
     assert read_bundle(tmp_path / "models" / "tumours" / "1").members
 
 
+@pytest.mark.slow
+def test_a_trial_interrupted_by_ctrl_c_is_tried_again(tumours: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    command = _command(tumours, tmp_path, "--time-limit", "60s", "--workers", "1", "--work", str(work))
+    command = [*command[: command.index("--kind")], "--kind", "linear"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        while not list(work.glob("worker-*.log")):
+            time.sleep(0.05)
+            assert running.poll() is None
+        time.sleep(0.5)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate()
+    assert running.returncode == 128 + signal.SIGINT, said
+    assert not (work / "setting.pickle").exists()
+    subprocess.run([*command, "--max-trials", "1"], check=True, capture_output=True)
+    told = json.loads((tmp_path / "models" / "tumours" / "1" / "evidence" / "training.json").read_text())
+    first, again = told["trials"]
+    assert (first["state"], again["state"]) == ("failed", "complete")
+    assert first["params"] == again["params"]
+
+
+@pytest.mark.slow
+def test_a_terminated_run_leaves_no_process_and_nothing_half_made(tumours: Path, tmp_path: Path) -> None:
+    command = _command(tumours, tmp_path, "--time-limit", "60s", "--work", str(tmp_path / "work"))
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        while "linear_0" not in running.stderr.readline():
+            pass
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        running.terminate()
+        running.stderr.read()
+    assert running.returncode == 128 + signal.SIGTERM
+    assert children
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    assert {place.name for place in tmp_path.iterdir()} == {"work"}
+    assert not (tmp_path / "work" / "setting.pickle").exists()
+
+
 def _command(data: Path, folder: Path, *flags: str) -> list[str]:
     command = str(Path(sys.executable).with_name("widedeep"))
     wished = ["--data", str(data), "--target", "diagnosis", "--output", str(folder / "models"), *flags]
     kinds = [word for kind in ("linear", "lightgbm", "extra_trees") for word in ("--kind", kind)]
     return [command, "train", *wished, *kinds]
+
+
+def test_a_named_work_folder_of_other_data_is_refused(tumours: Path, tmp_path: Path) -> None:
+    wished = {"kinds": ("linear",), "max_trials": 1, "work": tmp_path / "work"}
+    train(options(tumours, tmp_path / "models", **wished))
+    assert not (tmp_path / "work" / "setting.pickle").exists()
+    turned = tmp_path / "turned.csv"
+    pd.read_csv(tumours)[::-1].to_csv(turned, index=False)
+    with pytest.raises(TrainError, match=r"holds a search on other data, or with another test part.*--work"):
+        train(options(turned, tmp_path / "models", **wished))
+    with pytest.raises(TrainError, match="holds a search on other data"):
+        train(options(tumours, tmp_path / "models", **wished, seed=1))
+    assert not (tmp_path / "models" / "turned").exists()
+
+
+@pytest.mark.parametrize("name", ["../escaped", "a b", ".hidden"])
+def test_a_name_that_no_bundle_may_have_is_refused_before_the_data_is_read(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BundleError, match="bundle name"):
+        train(options(tmp_path / "missing.csv", tmp_path / "models", name=name))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_is_a_file_is_refused_before_the_data_is_read(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("")
+    with pytest.raises(NotADirectoryError):
+        train(options(tmp_path / "missing.csv", tmp_path / "models"))
+    assert [place.name for place in tmp_path.iterdir()] == ["models"]
+
+
+def test_a_file_whose_name_is_not_one_of_a_bundle_gives_a_plain_name(tumours: Path, tmp_path: Path) -> None:
+    data = tmp_path / "-données été.csv"
+    data.write_bytes(tumours.read_bytes())
+    assert (
+        train(options(data, tmp_path / "models", kinds=("linear",), max_trials=1)).path.parent.name == "_-donn_es__t_"
+    )
+
+
+@pytest.mark.slow
+def test_weights_of_many_classes_are_learned_in_time(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 60, 3000)
+    table = pd.DataFrame({"a": target + rng.normal(size=3000), "b": rng.normal(size=3000), "y": target.astype(str)})
+    table.to_parquet(tmp_path / "many.parquet")
+    wished = {"target": "y", "kinds": ("linear",), "max_trials": 1}
+    trained = train(options(tmp_path / "many.parquet", tmp_path / "models", **wished))
+    assert "stacking" not in trained.bundle.selection["results"]
