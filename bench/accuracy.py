@@ -89,7 +89,7 @@ def split(data: DataSet, seed: int, packages: Path, folder: Path) -> Split:
 def measure(part: Split, system: str, core: int, options: argparse.Namespace) -> dict[str, Any]:
     """Run one system on one split and return its line of the results; with "error" where it failed."""
     line: dict[str, Any] = {"set": part.data.name, "split": part.seed, "system": system, "task": part.data.task}
-    line |= {"limit_s": options.limit, "core": core, "ended": time.strftime("%Y-%m-%d %H:%M:%S")}
+    line |= {"limit_s": options.limit, "core": core, "began": time.strftime("%Y-%m-%d %H:%M:%S")}
     flags = tuple(options.flags.split()) if system == "widedeep" else ()
     files = (part.folder / "train.parquet", part.folder / "test.parquet", part.folder / system)
     job = Job(system, part.data.task, part.data.target, part.classes, *files, options.limit, core, part.seed, flags)
@@ -194,8 +194,11 @@ def main() -> None:
     if options.what == "prepare":
         prepare(options)
     elif options.what == "run":
-        options.results.note_machine(facts(("widedeep", "onnxruntime", "scikit-learn", "xgboost", "lightgbm", "keras")))
-        run_all(options)
+        with options.results.claimed():
+            options.results.note_machine(
+                facts(("widedeep", "onnxruntime", "scikit-learn", "xgboost", "lightgbm", "keras"))
+            )
+            run_all(options)
     else:
         write_report(options.results, options.output)
         print(f"wrote {options.output}")

@@ -1,7 +1,9 @@
 """What bench/accuracy.py has measured, on disk: a line of JSON for every job, and the losses of the test rows."""
 
+import fcntl
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,18 @@ class Results:
         if self._file.exists():
             for text in self._file.read_text().splitlines():
                 self._take(json.loads(text))
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep the folder to this process: jobs of two would overwrite each other's files.
+
+        Raises:
+            BlockingIOError: another process has it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
 
     def _take(self, line: Line) -> None:
         key = (line["set"], line["split"], line["system"])

@@ -28,6 +28,9 @@ from .weights import read_weights, with_mean_one
 
 LEAST_ROWS = 10
 
+_TOLD = 5
+"""Columns that a note tells of; all stand in `Dataset.columns`."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
@@ -117,7 +120,8 @@ def read_dataset(
     rows, problem = _rows(source.path, [each for each in typed.values() if each.values is not None], arrays, found)
     columns = tuple(facts[name] for name in (*source.names, *source.left_out))
     if lost := [column for column in columns if column.role == "dropped" and column.name not in source.left_out]:
-        notes.append(f"left out: {'; '.join(f'{column.name!r} {column.note}' for column in lost)}")
+        told = "; ".join(f"{column.name!r} {column.note}" for column in lost[:_TOLD])
+        notes.append(f"left out: {told}" + (f"; and {len(lost) - _TOLD:,} more" if len(lost) > _TOLD else ""))
     return Dataset(problem, rows, found.values, found.classes, weights, columns, tuple(notes), scales, target)
 
 

@@ -14,18 +14,21 @@ from .xgboost import XGBoost
 
 
 def kinds() -> tuple[Kind, ...]:
-    """Return all kinds, those that learn most in little time first, and unlike ones one after the other."""
+    """Return all kinds, those that learn most in little time first, and unlike ones one after the other.
+
+    XGBoost comes before LightGBM because its export is proven several times faster where there are many classes.
+    """
     return (
-        Linear(),
-        LightGBM(),
-        EXTRA_TREES,
-        XGBoost(),
-        HistGradientBoosting(),
-        RANDOM_FOREST,
         ImageNet(),
         SignalNet(),
+        Linear(),
+        XGBoost(),
         Mlp(),
+        EXTRA_TREES,
+        LightGBM(),
         WideDeep(),
+        HistGradientBoosting(),
+        RANDOM_FOREST,
     )
 
 

@@ -107,6 +107,11 @@ def test_what_is_finished_is_found_again_unless_it_had_too_little_of_its_core(re
     assert not again.has("oj", 0, "voting", 0.0)
 
 
+def test_two_runs_cannot_have_one_folder(results, tmp_path):
+    with results.claimed(), pytest.raises(BlockingIOError), Results(tmp_path).claimed():
+        pass
+
+
 def test_a_failure_does_not_replace_a_result(results):
     add(results, "oj", widedeep=[0.1, 0.2])
     results.add({"set": "oj", "split": 0, "system": "widedeep", "error": "status 1"})
