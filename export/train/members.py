@@ -27,6 +27,8 @@ _MAX_ROWS = 20_000
 _STEPS = 25
 _RESAMPLES = 8
 _LEAST_SHARE = 0.02
+_FAR_MORE, _HARDLY = 3.0, 0.005
+"""What takes three times as long as all others together has to lower the loss of their mean by half a per cent."""
 _LEVEL = 1e-3
 """Losses this close, relative to the lowest, are level: then one of a new group is taken, and then the quicker one."""
 
@@ -123,8 +125,8 @@ def choose_members(
         # Resamples taken together could exceed the budget: one selection, the better of two ways to spend it.
         tries = [_greedy(field, field.weights, by_latency=by_latency) for by_latency in (False, True)]
         shares = min(tries, key=lambda each: _loss(field, each @ field.answers, field.weights))
-    order = [i for i in np.argsort(-shares, kind="stable") if shares[i] >= _LEAST_SHARE][:max_members]
-    taken = order or [int(np.argmax(shares))]
+    order = [int(i) for i in np.argsort(-shares, kind="stable") if shares[i] >= _LEAST_SHARE][:max_members]
+    taken = _worth_their_cost(field, shares, order or [int(np.argmax(shares))])
     return Members(tuple(field.names[i] for i in taken), _reasons(field, shares, taken))
 
 
@@ -215,6 +217,22 @@ def _losses(field: _Field, answers: Float64Array, weights: Float64Array) -> Floa
 
 def _loss(field: _Field, answer: Float64Array, weights: Float64Array) -> float:
     return float(_losses(field, answer[np.newaxis], weights)[0])
+
+
+def _worth_their_cost(field: _Field, shares: Float64Array, taken: Sequence[int]) -> list[int]:
+    """Return members without those that cost far more than the others and hardly lower the loss."""
+    kept = list(taken)
+    for i in sorted(taken, key=lambda each: -field.latency_us[each]):
+        rest = [each for each in kept if each != i]
+        if not rest or field.latency_us[i] < _FAR_MORE * field.latency_us[rest].sum():
+            continue
+        with_it, without = (
+            _loss(field, (shares[some] / shares[some].sum()) @ field.answers[some], field.weights)
+            for some in (kept, rest)
+        )
+        if without <= with_it * (1 + _HARDLY):
+            kept = rest
+    return kept
 
 
 def _reasons(field: _Field, shares: Float64Array, taken: Sequence[int]) -> dict[str, str]:

@@ -211,6 +211,17 @@ def test_a_trial_interrupted_by_ctrl_c_is_tried_again(tumours: Path, tmp_path: P
 
 
 @pytest.mark.slow
+def test_bags_of_the_folds_models_are_kept_and_their_cost_is_told(tumours: Path, tmp_path: Path) -> None:
+    one = {"kinds": ("lightgbm",), "max_trials": 1}
+    refit = train(options(tumours, tmp_path / "refit", **one))
+    bags = train(options(tumours, tmp_path / "bags", keep="bags", **one))
+    assert bags.bundle.members[0].source["class"].startswith("bag of 5: ")
+    assert bags.judged is not None
+    assert bags.judged.metrics["log_loss"] < 0.35
+    assert bags.assembled.latency_us > refit.assembled.latency_us
+
+
+@pytest.mark.slow
 def test_a_terminated_run_leaves_no_process_and_nothing_half_made(tumours: Path, tmp_path: Path) -> None:
     command = _command(tumours, tmp_path, "--time-limit", "60s", "--work", str(tmp_path / "work"))
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:

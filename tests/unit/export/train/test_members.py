@@ -128,3 +128,17 @@ def test_many_candidates_and_rows_take_seconds_only() -> None:
         scores, target, task="classification", latency_us=dict.fromkeys(scores, 1.0), groups=dict.fromkeys(scores, "g")
     )
     assert chosen.names
+
+
+def test_a_member_that_costs_far_more_than_all_others_must_be_worth_it(target: NDArray[np.int64]) -> None:
+    scores = {"a": noisy(target, 1, 2.0), "b": noisy(target, 2, 2.0), "slow": noisy(target, 3, 1.8)}
+    groups = {name: name for name in scores}
+    latency_us = {"a": 1.0, "b": 1.0, "slow": 1.0}
+    together = choose_members(scores, target, task="classification", latency_us=latency_us, groups=groups)
+    latency_us["slow"] = 500.0
+    good = choose_members(scores, target, task="classification", latency_us=latency_us, groups=groups)
+    assert set(together.names) == set(good.names) == {"a", "b", "slow"}, (
+        "it lowers the loss by more than half a per cent"
+    )
+    copy = {**scores, "slow": 0.999 * scores["a"] + 0.0005}
+    assert "slow" not in choose_members(copy, target, task="classification", latency_us=latency_us, groups=groups).names
