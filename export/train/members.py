@@ -29,6 +29,9 @@ _RESAMPLES = 8
 _LEAST_SHARE = 0.02
 _FAR_MORE, _HARDLY = 3.0, 0.005
 """What takes three times as long as all others together has to lower the loss of their mean by half a per cent."""
+
+_CHEAP_US = 100.0
+"""Up to that many microseconds a row nobody asks what a member is worth; stacks of such libraries take more."""
 _LEVEL = 1e-3
 """Losses this close, relative to the lowest, are level: then one of a new group is taken, and then the quicker one."""
 
@@ -94,7 +97,7 @@ def choose_members(
         scores: candidate -> out-of-fold scores `(n_rows, n_outputs)`.
         target: class indices `(n_rows,)`, or values `(n_rows,)`.
         task: what the numbers are.
-        latency_us: candidate -> microseconds a row.
+        latency_us: candidate -> microseconds a row, 0 where it is not known yet.
         groups: candidate -> what it is one of, such as its kind; of level candidates one of a new group is taken.
         weights: of the rows `(n_rows,)`.
         budget_us: of the sum of the members' latencies.
@@ -222,9 +225,11 @@ def _loss(field: _Field, answer: Float64Array, weights: Float64Array) -> float:
 def _worth_their_cost(field: _Field, shares: Float64Array, taken: Sequence[int]) -> list[int]:
     """Return members without those that cost far more than the others and hardly lower the loss."""
     kept = list(taken)
+    if not field.latency_us[kept].all():
+        return kept  # some are not exported yet: what they cost is not known
     for i in sorted(taken, key=lambda each: -field.latency_us[each]):
         rest = [each for each in kept if each != i]
-        if not rest or field.latency_us[i] < _FAR_MORE * field.latency_us[rest].sum():
+        if not rest or field.latency_us[i] < max(_CHEAP_US, _FAR_MORE * field.latency_us[rest].sum()):
             continue
         with_it, without = (
             _loss(field, (shares[some] / shares[some].sum()) @ field.answers[some], field.weights)
