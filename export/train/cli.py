@@ -10,6 +10,10 @@ from typing import NoReturn
 
 from .options import Options
 
+SAMPLERS = ("tpe", "random", "gp", "cma_es", "nsga2", "hyperopt")
+PRUNERS = ("median", "halving", "hyperband", "none")
+"""Names that the search knows; spelled out, since `--help` need not import it."""
+
 _TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
@@ -63,20 +67,29 @@ def _parser() -> argparse.ArgumentParser:
         "--test-fraction",
         type=_fraction,
         default=0.1,
+        metavar="PART",
         help="part of the rows to set aside and touch once, at the end (default: 0.1)",
     )
     search = parser.add_argument_group("search")
     search.add_argument(
-        "--time-limit", type=_seconds, default=600.0, help="for everything, as 90s, 20m or 1h30m (default: 10m)"
+        "--time-limit",
+        type=_seconds,
+        default=600.0,
+        metavar="TIME",
+        help="for everything, as 90s, 20m or 1h30m (default: 10m)",
     )
-    search.add_argument("--kind", action="append", default=[], help="kind of model to try; repeatable (default: all)")
+    search.add_argument(
+        "--kind", action="append", default=[], help="kind of model, such as lightgbm or mlp; repeatable (default: all)"
+    )
     search.add_argument(
         "--sampler",
-        choices=["tpe", "random", "gp", "cma_es", "nsga2", "hyperopt"],
+        choices=SAMPLERS,
         default="tpe",
         help="what chooses hyperparameters (default: tpe)",
     )
-    search.add_argument("--pruner", choices=["median", "hyperband", "none"], default="median", help="(default: median)")
+    search.add_argument(
+        "--pruner", choices=PRUNERS, default="median", help="what ends hopeless trials early (default: median)"
+    )
     search.add_argument("--max-trials", type=_whole, metavar="N", help="end after so many trials")
     search.add_argument(
         "--folds", type=_whole, metavar="N", help="of the cross-validation (default: 5, or 3 of many rows)"
