@@ -32,7 +32,7 @@ from .options import Keep
 from .weights import with_mean_one
 
 FOLD_STEPS = 100_000
-"""Steps of the record: a training that learns step by step reports those of the first fold as 0, 1, ...; the loss
+"""Steps of the record: a training that learns step by step reports some of the first fold's, 0, 1, 2, 4, ...; the loss
 after fold `i` is step `FOLD_STEPS + i`. A step then means the same in every trial of a kind, which pruners rely on."""
 
 _FOLDS_TO_SETTLE = 2
@@ -161,7 +161,7 @@ def _cross_fit(
     seen: list[Array] = []
     for i, fold in enumerate(folds):
         rest = np.setdiff1d(np.arange(len(data.target)), fold)
-        on_step = listener.step if i == 0 else _silent
+        on_step = _thinned(listener) if i == 0 else _silent
         settled = settle(tuple(one.settled for one in fitted)) if i >= _FOLDS_TO_SETTLE else {}
         lesson = _lesson(setting, rest, _stop_at(stop_at, len(folds) - i), on_step, settled)
         fitted.append(kind.fit(data.problem, params, lesson))
@@ -201,6 +201,16 @@ def _stop_at(stop_at: float, n_left: int) -> float:
     """Return when the next fold's training should stop, so that those after it get as much."""
     now = time.monotonic()
     return now + max(0.0, stop_at - now) / n_left
+
+
+def _thinned(listener: Listener) -> Callable[[int, float], None]:
+    """Return what tells a listener of the steps 0, 1, 2, 4, 8, ...: each costs a message and a line on record."""
+
+    def on_step(step: int, loss: float) -> None:
+        if not step & (step - 1):
+            listener.step(step, loss)
+
+    return on_step
 
 
 def _silent(_: int, __: float) -> None:

@@ -31,8 +31,9 @@ _FIRST_SHARE = 1 / 3
 _ALL = 2
 """Choices of an ensemble: one while the search goes on, so that there is one whatever happens, and the last one."""
 
-_SPARE = 1.5
-"""Exports of the last choice may take so many times as long as those before it did."""
+_NEW_MEMBERS, _SPARE = 2, 1.5
+"""How many members of a later choice are not exported yet, as a rule, and how much longer than others they may take.
+With less time than they need the ensemble is made of those that are."""
 
 _WORTH_S = 3.0
 """Exports that ended sooner than expected leave time to search on, if it is that much."""
@@ -174,10 +175,12 @@ class Campaign:
             self.exports.choose()
 
     def _last_choice(self, limits: Limits) -> float:
-        """Return when to choose for good: so that as many exports as so far can end, with something to spare."""
+        """Return when to choose for good: so that a few exports more can end, with something to spare."""
         if not self._export_seconds or self.exports.n_open or limits.last_choice == _AT_ONCE:
             return limits.last_choice
-        needed_s = _SPARE * sum(self._export_seconds) / self._crew.n_workers
+        mean_s = sum(self._export_seconds) / len(self._export_seconds)
+        longest_s = max(self._export_seconds)
+        needed_s = _SPARE * max(longest_s, _NEW_MEMBERS * mean_s / self._crew.n_workers)
         return max(limits.last_choice, limits.ends_at - needed_s)
 
     def _hand_out(self, limits: Limits, left_s: float) -> None:
