@@ -126,6 +126,7 @@ def test_a_search_whose_workers_cannot_start_ends_with_the_reason(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("heeds_ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_search_stops_its_workers_and_goes_on_later(number: signal.Signals, tmp_path: Path) -> None:
     ours = spec(tmp_path / "studies.sqlite")

@@ -190,6 +190,7 @@ def test_a_worker_that_dies_costs_its_trial_and_no_more(tumours: Path, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_a_trial_interrupted_by_ctrl_c_is_tried_again(tumours: Path, tmp_path: Path) -> None:
     work = tmp_path / "work"
     command = _command(tumours, tmp_path, "--time-limit", "60s", "--workers", "1", "--work", str(work))
@@ -198,7 +199,7 @@ def test_a_trial_interrupted_by_ctrl_c_is_tried_again(tumours: Path, tmp_path: P
         while not list(work.glob("worker-*.log")):
             time.sleep(0.05)
             assert running.poll() is None
-        time.sleep(0.5)
+        time.sleep(1.0)  # the worker still imports what it trains with
         running.send_signal(signal.SIGINT)
         _, said = running.communicate()
     assert running.returncode == 128 + signal.SIGINT, said
