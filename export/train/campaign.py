@@ -145,6 +145,7 @@ class Campaign:
                     if self.exports.exported and self._last_choice(limits) - time.monotonic() < _WORTH_S:
                         break  # trials that still run would not be chosen from
                     self._n_choices = 1
+                    continue
                 if not self._crew.jobs:
                     if limits.last_choice == _AT_ONCE:
                         break
