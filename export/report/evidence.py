@@ -20,11 +20,8 @@ from ...serving.contract.errors import BundleError
 from ...serving.contract.tensors import Array
 from ..batches import spread
 from ..build import HELD_OUT_FILE
+from ..evidence import TEST_FILE, TRAINING_FILE, TRAINING_FORMAT
 from ..examples import EXAMPLES_FILE
-
-TRAINING_FILE = "training.json"
-TEST_FILE = "test.npz"
-_FORMAT = 1
 
 MAX_VALUES = 1 << 26
 """Scores held at once, of all members together: 256 MiB; of more, evenly spread rows stand for all."""
@@ -136,8 +133,8 @@ def read_evidence(path: Path) -> Evidence:
 
 def _training(file: Path) -> Mapping[str, Any]:
     document: Mapping[str, Any] = json.loads(file.read_bytes())
-    if document["format"] != _FORMAT:
-        raise ValueError(f"{file.name} has format {document['format']}; expected {_FORMAT}")
+    if document["format"] != TRAINING_FORMAT:
+        raise ValueError(f"{file.name} has format {document['format']}; expected {TRAINING_FORMAT}")
     return document
 
 

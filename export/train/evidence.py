@@ -16,13 +16,11 @@ import numpy as np
 
 from ...serving.contract.bundle import Task
 from ...serving.contract.tensors import Array
+from ..evidence import TRAINING_FORMAT
 from ..search.trial import Trial
 from ..zoo.kind import Family
 from .candidates import About
 from .columns import Column
-
-TRAINING_FILE, TEST_FILE = "training.json", "test.npz"
-_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class Training:
     def to_json(self) -> bytes:
         """Return the file's content."""
         document = {
-            "format": _FORMAT,
+            "format": TRAINING_FORMAT,
             "target": self.target,
             "task": self.task,
             "metric": "log_loss" if self.task == "classification" else "rmse",

@@ -16,6 +16,7 @@ import numpy as np
 from ...serving.contract.bundle import Bundle, add_evidence, check_name, read_bundle
 from ...serving.contract.columns import bind_columns
 from ...serving.engine.pool import available_cores
+from ..evidence import TEST_FILE, TRAINING_FILE
 from ..examples import EXAMPLES_FILE, examples_bytes, pick_examples
 from ..search.trial import Trial
 from ..zoo.catalogue import kinds_for
@@ -26,7 +27,7 @@ from .campaign import Campaign, Limits, News
 from .candidates import Candidate
 from .crew import Crew
 from .dataset import Dataset, deal_folds, read_dataset, split_test
-from .evidence import TEST_FILE, TRAINING_FILE, Training, test_bytes
+from .evidence import Training, test_bytes
 from .options import Options, TrainError
 from .worker import Worker, write_setting
 from .workplace import Workplace, workplace

@@ -1,6 +1,6 @@
 """What the nets over arrays share: standard units of the input, training, and the trained net as a member."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from ...serving.contract.tensors import Array
 from ..convert import convert
 from ..member import Member
 from ..search.space import Params
-from .convolutions import Scale
+from .convolutions import Scale, separable_net
 from .kind import Float64Array, Lesson
 from .problem import Problem
 from .rows import Rows
@@ -67,27 +67,31 @@ def array_of_rank(problem: Problem, rank: int) -> str | None:
 
 
 def fit_array_net(
-    problem: Problem,
-    lesson: Lesson,
-    array: str,
-    *,
-    build: Callable[[Scale], Any],
-    plan: Plan,
-    augment: Augment | None,
+    problem: Problem, params: Params, lesson: Lesson, array: str, *, plan: Plan, augment: Augment | None
 ) -> FittedNet:
-    """Return a net over one array, trained.
+    """Return a separable convolutional net over one array, trained.
 
     Args:
         problem: what is to be learned.
+        params: the net's `depth`, `width`, `kernel` and `dropout`, among others.
         lesson: rows and how.
-        array: name of the array.
-        build: standard units of its channels, to a net whose input is named as the array.
+        array: name of the array; the net's input is called so.
         plan: how to train.
         augment: what changes each batch.
     """
     values, units = lesson.rows.arrays[array], Units.of(problem, lesson.target)
     with seeded(lesson.seed, lesson.n_threads) as keras:
-        net = build(scale_of(values))
+        net = separable_net(
+            problem.arrays[array],
+            problem.n_outputs,
+            depth=int(params["depth"]),
+            width=int(params["width"]),
+            kernel=int(params["kernel"]),
+            dropout=float(params["dropout"]),
+            is_classifier=problem.task == "classification",
+            name=array,
+            scale=scale_of(values),
+        )
         course = train(net, [values], units, lesson, plan=plan, augment=augment)
         return FittedNet(problem, in_target_units(keras, net, units), array, course)
 

@@ -6,7 +6,6 @@ from typing import Any
 from ..search.space import Choice, Params, Real, Space, Value, Whole, check_params
 from .array_nets import FittedNet, array_of_rank, fit_array_net
 from .augmentation import MOVES, ImageAugmentation
-from .convolutions import Scale, separable_net
 from .kind import Family, Lesson
 from .problem import Problem
 from .training import plan
@@ -66,21 +65,6 @@ class ImageNet:
         array = array_of_rank(problem, 3)
         if array is None:
             raise ValueError("image_net: expected an array of images (height, width, channels), got none")
-        name: str = array
-
-        def build(scale: Scale) -> Any:
-            return separable_net(
-                problem.arrays[name],
-                problem.n_outputs,
-                depth=int(params["depth"]),
-                width=int(params["width"]),
-                kernel=int(params["kernel"]),
-                dropout=float(params["dropout"]),
-                is_classifier=problem.task == "classification",
-                name=name,
-                scale=scale,
-            )
-
         how = plan(
             len(lesson.rows),
             float(params["learning_rate"]),
@@ -89,4 +73,4 @@ class ImageNet:
         )
         moves: Any = params["moves"]
         augment = ImageAugmentation(moves, bool(params["cutout"]), float(params["mixup"]))
-        return fit_array_net(problem, lesson, name, build=build, plan=how, augment=augment)
+        return fit_array_net(problem, params, lesson, array, plan=how, augment=augment)

@@ -1,12 +1,10 @@
 """A separable convolutional net over signals, such as the curves of sensors."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from ..search.space import Choice, Params, Real, Space, Value, Whole, check_params
 from .array_nets import FittedNet, array_of_rank, fit_array_net
 from .augmentation import SignalAugmentation
-from .convolutions import Scale, separable_net
 from .kind import Family, Lesson
 from .problem import Problem
 from .training import plan
@@ -58,21 +56,6 @@ class SignalNet:
         array = array_of_rank(problem, 2)
         if array is None:
             raise ValueError("signal_net: expected an array of signals (steps, channels), got none")
-        name: str = array
-
-        def build(scale: Scale) -> Any:
-            return separable_net(
-                problem.arrays[name],
-                problem.n_outputs,
-                depth=int(params["depth"]),
-                width=int(params["width"]),
-                kernel=int(params["kernel"]),
-                dropout=float(params["dropout"]),
-                is_classifier=problem.task == "classification",
-                name=name,
-                scale=scale,
-            )
-
         how = plan(len(lesson.rows), float(params["learning_rate"]), float(params["weight_decay"]))
         augment = SignalAugmentation(bool(params["moves"]), float(params["mixup"]))
-        return fit_array_net(problem, lesson, name, build=build, plan=how, augment=augment)
+        return fit_array_net(problem, params, lesson, array, plan=how, augment=augment)

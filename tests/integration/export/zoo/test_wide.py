@@ -21,14 +21,13 @@ from widedeep.export.zoo.xgboost import XGBoost
 from widedeep.serving.contract.columns import bind_columns
 from widedeep.serving.contract.tensors import Array
 from widedeep.serving.engine.runtime import open_session
+from zoo_lessons import Data, loss_of, prior_loss, split
 
 BOOSTERS: tuple[Kind, ...] = (LightGBM(), XGBoost(), HistGradientBoosting())
 KINDS: tuple[Kind, ...] = (*BOOSTERS, Linear(), EXTRA_TREES, RANDOM_FOREST)
 
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 each_booster = pytest.mark.parametrize("kind", BOOSTERS, ids=lambda kind: kind.name)
-
-Data = tuple[Problem, Rows, Array]
 
 
 def as_data(table: pd.DataFrame, target: Array, task: str, text: tuple[str, ...] = ()) -> Data:
@@ -38,25 +37,6 @@ def as_data(table: pd.DataFrame, target: Array, task: str, text: tuple[str, ...]
     n_outputs = 1 if task == "regression" else int(target.max()) + 1
     problem = Problem(task, n_outputs, len(table), numeric, text, n_words)  # type: ignore[arg-type]  # a literal
     return problem, Rows(table.reset_index(drop=True)), target
-
-
-def split(data: Data) -> tuple[Lesson, Rows, Array]:
-    """The lesson of two thirds of the rows, and the others with their target."""
-    _, rows, target = data
-    last = np.arange(len(target)) % 3 == 2
-    return Lesson(rows.take(~last), target[~last], seed=1), rows.take(last), target[last]
-
-
-def loss_of(scores: Array, target: Array) -> float:
-    if scores.shape[1] == 1:
-        return float(np.sqrt(np.mean((scores[:, 0] - target) ** 2)))
-    return float(-np.log(np.maximum(scores[np.arange(len(target)), target], 1e-9)).mean())
-
-
-def prior_loss(lesson: Lesson, target: Array, n_outputs: int) -> float:
-    if n_outputs == 1:
-        return float(np.sqrt(np.mean((target - lesson.target.mean()) ** 2)))
-    return float(-np.log(np.bincount(lesson.target, minlength=n_outputs)[target] / len(lesson.target)).mean())
 
 
 @pytest.fixture(scope="module")
