@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contract.errors import ConfigurationError
+from ..remote.storage import find_files
 
 
 def absolute(url: str) -> str:
@@ -28,13 +29,9 @@ def resolve(url: str) -> tuple[Any, str]:
         return fs.FileSystem.from_uri(url)  # type: ignore[no-any-return]  # pyarrow has no types
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as by_pyarrow:
         try:
-            from fsspec.core import url_to_fs
-
-            files, path = url_to_fs(url)
-        except (ImportError, ValueError, OSError) as by_fsspec:
-            raise ConfigurationError(
-                f"{url}: no file system for this URL: pyarrow says {by_pyarrow}; fsspec says {by_fsspec}"
-            ) from by_fsspec
+            files, path = find_files(url)
+        except ConfigurationError as by_fsspec:
+            raise ConfigurationError(f"{by_fsspec}; and pyarrow says {by_pyarrow}") from by_fsspec
         return fs.PyFileSystem(fs.FSSpecHandler(files)), path
 
 

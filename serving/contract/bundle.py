@@ -39,9 +39,11 @@ __all__ = [
     "Samples",
     "Task",
     "check_place",
+    "listed_files",
     "read_bundle",
     "read_description",
     "read_samples",
+    "replace_folder",
     "write_bundle",
 ]
 
@@ -229,7 +231,7 @@ def read_bundle(path: Path) -> Bundle:
         BundleError: not a bundle, a newer format, or a file missing, unlisted, linked or changed; names the file.
     """
     bundle = read_description(path)
-    expected = _listed(bundle)
+    expected = listed_files(bundle)
     present = set(_files(path)) - {BUNDLE_FILE}
     if extra := sorted(present - expected.keys()):
         raise BundleError(f"{path / extra[0]} is not listed in {BUNDLE_FILE}")
@@ -258,6 +260,25 @@ def read_description(path: Path) -> Bundle:
     if not isinstance(data, dict):
         raise BundleError(f"{path / BUNDLE_FILE}: expected a JSON object")
     return Bundle.from_json(data, hashlib.sha256(text).hexdigest())
+
+
+def listed_files(bundle: Bundle) -> dict[str, str]:
+    """Return the files that a bundle consists of, beside `bundle.json`, with the SHA-256 of each.
+
+    Names are relative to its folder, with `/` between their parts, and lead out of it nowhere.
+
+    Raises:
+        BundleError: a name is none of a file of a bundle.
+    """
+    listed = {SAMPLES_FILE: bundle.samples_sha256}
+    listed |= {member.file: member.sha256 for member in bundle.members}
+    if bundle.fused is not None:
+        listed[bundle.fused.file] = bundle.fused.sha256
+    for name, digest in bundle.evidence.items():
+        if PurePosixPath(name).parts != (name,) or name in {".", ".."}:
+            raise BundleError(f"evidence {name!r}: expected a plain file name")
+        listed[f"{EVIDENCE_FOLDER}/{name}"] = digest
+    return listed
 
 
 def read_samples(path: Path) -> Samples:
@@ -346,7 +367,7 @@ def write_bundle(
         _put(staging / BUNDLE_FILE, json.dumps(sealed.to_json(), indent=2).encode() + b"\n")
         read_bundle(staging)
         staging.chmod(0o755)
-        _replace(staging, path)
+        replace_folder(staging, path)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -383,8 +404,11 @@ def add_evidence(path: Path, evidence: Mapping[str, bytes]) -> Bundle:
     return read_bundle(path)
 
 
-def _replace(staging: Path, path: Path) -> None:
-    """Put `staging` at `path`; what stood there is moved aside first, since a folder cannot be renamed over another."""
+def replace_folder(staging: Path, path: Path) -> None:
+    """Put `staging` at `path`, beside which it lies.
+
+    What stood there is moved aside first, since a folder cannot be renamed over another.
+    """
     if not path.exists():
         staging.rename(path)
     else:
@@ -416,18 +440,6 @@ def _plain(side: str, arrays: Mapping[str, Array]) -> dict[str, Any]:
     return {
         f"{side}/{name}": array.astype(np.str_) if array.dtype == object else array for name, array in arrays.items()
     }
-
-
-def _listed(bundle: Bundle) -> dict[str, str]:
-    listed = {SAMPLES_FILE: bundle.samples_sha256}
-    listed |= {member.file: member.sha256 for member in bundle.members}
-    if bundle.fused is not None:
-        listed[bundle.fused.file] = bundle.fused.sha256
-    for name, digest in bundle.evidence.items():
-        if PurePosixPath(name).parts != (name,) or name in {".", ".."}:
-            raise BundleError(f"evidence {name!r}: expected a plain file name")
-        listed[f"{EVIDENCE_FOLDER}/{name}"] = digest
-    return listed
 
 
 def _files(path: Path) -> Iterator[str]:

@@ -216,6 +216,25 @@ def combiner_from_json(data: Mapping[str, Any]) -> Combiner:
         raise BundleError(f"combiner: {type(error).__name__}: {error}") from error
 
 
+def weights_by_member(combiner: Combiner) -> Float64Array:
+    """Return one weight a member, `(n_members,)`, to show how much each contributes.
+
+    Where a member has several, by class or by pair of classes, it is the mean of their absolute values; of the parts of
+    a mean pool, each scaled to a sum of one, it is the mean.
+    """
+    match combiner:
+        case MeanPool(combiners=parts):
+            shares = [weights / (np.abs(weights).sum() or 1.0) for weights in map(weights_by_member, parts)]
+            return np.asarray(np.mean(shares, axis=0), np.float64)
+        case LinearPool(weights=weights):
+            by_member = weights
+        case LogPool(coefficients=coefficients):
+            by_member = coefficients if coefficients.ndim == 1 else np.moveaxis(coefficients, 1, 0)
+        case _:
+            raise TypeError(f"no weights by member in a {combiner.kind}")
+    return by_member if by_member.ndim == 1 else np.abs(by_member).reshape(len(by_member), -1).mean(axis=1)
+
+
 def softmax(logits: Float64Array) -> Float64Array:
     """Return the softmax along the last axis, shifted by the maximum so that it cannot overflow."""
     exp = np.exp(logits - logits.max(axis=-1, keepdims=True))

@@ -1,0 +1,252 @@
+"""The process that keeps a local copy of a repository, or of a bundle, that lies in object storage.
+
+    <home>/models/<model>/<version>/   a repository; of a model's folder the one with that model
+    <home>/bundle/<name>/              one bundle
+    <home>/staging/                    what is not whole yet, or on its way out
+
+It runs beside the server, as a process of its own: the libraries of object stores start threads, which must not be
+there when workers are forked, and take processor time and memory that are better apart from calls. It reads nothing
+but sees its input end when the server goes, and writes one JSON object a line: `say`, to be logged; `current`, after
+each look that succeeded; `failed`, where there is nothing to serve.
+
+A version that left the store is removed here once what stands in for it has come, unless it is older than those
+wanted: then the server, see `copy`, removes it when it is served no more. Of a model that has no version left in the
+store nothing is removed.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..contract.bundle import BUNDLE_FILE, check_name
+from ..contract.errors import NotFound, StorageError, WidedeepError
+from .download import pull_bundle
+from .layout import local_places, places, split
+from .storage import Store, StoredFile
+from .stores import open_store
+
+Say = Callable[[str, str], None]
+"""Takes a level of logging and a line."""
+
+_LONGEST_WAIT_S = 300.0
+"""Between looks at a store that cannot be reached, unless the interval is longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """What there is to serve.
+
+    Attributes:
+        path: a repository or a bundle.
+        wanted: model -> versions that the store has and that are to be served; empty for a bundle.
+    """
+
+    path: Path
+    wanted: Mapping[str, Sequence[int]]
+
+
+class Mirror:
+    """A local copy and where it comes from. One thread uses it; `home` belongs to one process at a time."""
+
+    def __init__(self, storage: Store, home: Path, n_versions: int, say: Say) -> None:
+        """Store the parts.
+
+        Args:
+            storage: the repository, a model's folder, or the bundle.
+            home: where the copy lies.
+            n_versions: newest versions of each model that are copied.
+            say: takes lines for the log.
+        """
+        self._storage = storage
+        self._home = home
+        self._n_versions = n_versions
+        self._say = say
+        self._marks: dict[str, str] = {}
+        self._is_first = True
+
+    def sync(self) -> Current:
+        """Look at the store and bring what is new.
+
+        A version that is damaged there is left out, with a line for the log, and tried again when it has changed.
+
+        Raises:
+            NotFound: the store holds no bundle there.
+            StorageError: it cannot be reached, or refuses.
+            BundleError: of a model there is no version that could be served.
+        """
+        files = self._storage.list()
+        current, folders = self._plan(places(files))
+        for place, folder in folders.items():
+            mark = _mark(files, place)
+            if self._marks.get(place) == mark:
+                continue
+            try:
+                self._pull(place, folder)
+            except StorageError:
+                raise
+            except (WidedeepError, OSError) as error:
+                if not _has_bundle(folder if not place else folder.parent):
+                    raise
+                self._say("warning", f"{self._storage.at(place).url} is not brought: {error}")
+            self._marks[place] = mark
+        self._withdraw(current, files.keys(), folders)
+        self._is_first = False
+        return current
+
+    def kept(self) -> Current | None:
+        """Return what an earlier process has left here, if anything."""
+        for path in (self._home / "bundle").glob(f"*/{BUNDLE_FILE}"):
+            return Current(path.parent, {})
+        models = self._home / "models"
+        return Current(models, {}) if local_places(models) else None
+
+    def _plan(self, found: Sequence[str]) -> tuple[Current, dict[str, Path]]:
+        """Return what is to be served, and the places to be copied with the folders that they become."""
+        models = self._home / "models"
+        segment = self._storage.root.rpartition("/")[2]
+        if not found:
+            raise NotFound(
+                f"{self._storage.url}: expected a bundle, <version>/{BUNDLE_FILE} or <model>/<version>/{BUNDLE_FILE}"
+            )
+        if "" in found:
+            check_name("folder", segment)
+            path = self._home / "bundle" / segment
+            self._clear(models)
+            return Current(path, {}), {"": path}
+        self._clear(self._home / "bundle")
+        if any("/" not in place for place in found):  # the folder of one model
+            check_name("model", segment)
+            named = {f"{segment}/{place}": place for place in found if "/" not in place}
+        else:
+            named = {place: place for place in found}
+        wanted: dict[str, list[int]] = {}
+        folders: dict[str, Path] = {}
+        for name in reversed(named):  # the newest first
+            model, version = split(name)
+            if len(wanted.setdefault(model, [])) < self._n_versions:
+                wanted[model].insert(0, version)
+                folders[named[name]] = models / name
+        return Current(models, wanted), folders
+
+    def _pull(self, place: str, folder: Path) -> None:
+        transfer = pull_bundle(self._storage.at(place), folder, force=True, staging_in=self._home / "staging")
+        if transfer.moved:
+            self._say("info", f"pulled {self._storage.at(place).url}, digest {transfer.digest}")
+
+    def _withdraw(self, current: Current, files: Collection[str], brought: Mapping[str, Path]) -> None:
+        """Remove what has left the store and must not be served any more; see the module's docstring.
+
+        What has files but no `bundle.json` in the store is being replaced, and stays.
+        """
+        below = self._storage.root.rpartition("/")[2] if any("/" not in place for place in brought) else ""
+        for place in local_places(self._home / "models"):
+            model, version = split(place)
+            wanted = current.wanted.get(model, ())
+            remote = place.removeprefix(f"{below}/") if below else place
+            if version in wanted or any(name.startswith(f"{remote}/") for name in files):
+                continue
+            has_come = wanted and all((current.path / model / str(one)).is_dir() for one in wanted)
+            if (has_come and version > min(wanted)) or (not wanted and self._is_first):
+                self._say("info", f"{place} has left {self._storage.url} and is removed here")
+                self._clear(self._home / "models" / place)
+
+    def _clear(self, folder: Path) -> None:
+        """Remove a folder; all of it goes at once from where a server looks."""
+        if folder.exists():
+            aside = Path(tempfile.mkdtemp(dir=_made(self._home / "staging")))
+            folder.rename(aside / "old")
+            shutil.rmtree(aside)
+
+
+def run(
+    storage: Store, home: Path, *, n_versions: int, interval_s: float, tell: Callable[[dict[str, object]], None]
+) -> int:
+    """Copy, then look again at every interval, or only once if that is 0; returns the exit status.
+
+    Where the store cannot be reached at first, what an earlier process has left counts.
+    """
+    mirror = Mirror(storage, home, n_versions, say=lambda level, text: tell({"say": level, "text": text}))
+    is_lost = False
+    wait_s = interval_s
+    has_current = False
+    while True:
+        try:
+            current = mirror.sync()
+        except (WidedeepError, OSError) as error:
+            kept = mirror.kept()
+            if kept is None:
+                tell({"failed": type(error).__name__, "text": str(error)})
+                return 1
+            if not is_lost:
+                tell({"say": "warning", "text": f"{error}; going on with what was copied before"})
+            if not has_current:
+                tell({"current": str(kept.path), "wanted": {}})
+            is_lost, wait_s = True, min(max(2 * wait_s, interval_s), max(interval_s, _LONGEST_WAIT_S))
+        else:
+            if is_lost:
+                tell({"say": "info", "text": f"{storage.url} can be read again"})
+            tell(
+                {"current": str(current.path), "wanted": {name: list(found) for name, found in current.wanted.items()}}
+            )
+            is_lost, wait_s = False, interval_s
+        has_current = True
+        if not interval_s:
+            return 0
+        time.sleep(wait_s)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run as a process of its own."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--versions", type=int, required=True)
+    parser.add_argument("--interval-s", type=float, required=True)
+    arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def tell(what: dict[str, object]) -> None:
+        sys.stdout.write(json.dumps(what) + "\n")
+        sys.stdout.flush()
+
+    try:
+        storage = open_store(arguments.url)
+        return run(storage, arguments.home, n_versions=arguments.versions, interval_s=arguments.interval_s, tell=tell)
+    except WidedeepError as error:
+        tell({"failed": type(error).__name__, "text": str(error)})
+        return 1
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)  # returns when nobody holds the other end
+    os._exit(0)
+
+
+def _mark(files: Mapping[str, StoredFile], place: str) -> str:
+    """Return what is another text once a file of a bundle has been written again."""
+    prefix = f"{place}/" if place else ""
+    return json.dumps(sorted((name, file.size, file.mark) for name, file in files.items() if name.startswith(prefix)))
+
+
+def _has_bundle(folder: Path) -> bool:
+    """Return whether a folder is a bundle, or holds versions."""
+    return folder.is_dir() and bool(local_places(folder))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""A real S3 server on this machine, over a folder: rclone's."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+KEY = "test-access-key-1"
+SECRET = "test-secret-key-of-enough-letters"  # noqa: S105 - of a server that lives as long as a test
+BUCKET = "bucket"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStore:
+    """An S3 server. Objects are the files below `folder`; a bucket is a folder there."""
+
+    folder: Path
+    port: int
+
+    @property
+    def endpoint(self) -> str:
+        """The server's address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def url(self, path: str) -> str:
+        """Return the URL of what lies below `path` in the bucket."""
+        return f"s3://{BUCKET}/{path}"
+
+    def place(self, path: str) -> Path:
+        """Return the file or folder behind a path in the bucket."""
+        return self.folder / BUCKET / path
+
+    def remove(self, path: str) -> None:
+        """Remove an object, as a client does."""
+        from s3fs import S3FileSystem
+
+        S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.endpoint).rm_file(f"{BUCKET}/{path}")
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a client must have in its environment."""
+        return {
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+
+def find_rclone() -> str | None:
+    """Return rclone's path, None where it is not installed."""
+    beside = Path(sys.executable).with_name("rclone")
+    return str(beside) if beside.is_file() else shutil.which("rclone")
+
+
+@contextmanager
+def object_store(folder: Path, port: int = 0, *, rate: str = "") -> Iterator[ObjectStore]:
+    """Run a server over a folder, on a free port if none is given.
+
+    Args:
+        folder: for its objects.
+        port: to listen on.
+        rate: bytes a second that it moves at most, as rclone spells it: `10M`.
+    """
+    (folder / BUCKET).mkdir(parents=True, exist_ok=True)
+    if not port:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+    command = [str(find_rclone()), "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{port}"]
+    command += ["--config", os.devnull, *(("--bwlimit", rate) if rate else ()), str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        _wait(port, process)
+        yield ObjectStore(folder, port)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(500):
+        if process.poll() is not None:
+            raise RuntimeError(f"rclone ended with status {process.returncode}")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise RuntimeError("rclone does not listen")
