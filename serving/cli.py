@@ -2,7 +2,7 @@
 
 A command is a function that takes the remaining arguments and returns the exit status; the first line of its docstring
 is its help. The entry point of one that needs extras names them. Here are the commands of the base install: serve,
-health, inspect, verify and tune.
+health, token, inspect, verify and tune.
 """
 
 import argparse
@@ -12,8 +12,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,12 +23,16 @@ from typing import TYPE_CHECKING
 
 from .contract.bundle import BUNDLE_FILE, read_bundle, read_samples
 from .contract.errors import ConfigurationError, WidedeepError
+from .logs import configure
 from .report import describe_bundle, describe_tuning
 from .settings import CONFIG_VARIABLE, ServeSettings
 
 if TYPE_CHECKING:
     from .online.server import Server
     from .online.workers.supervisor import Supervisor
+    from .remote.copy import Served
+
+_LOG = logging.getLogger("widedeep.serving.cli")
 
 COMMANDS_GROUP = "widedeep.commands"
 _FAILED = 0
@@ -71,7 +77,11 @@ def serve(argv: Sequence[str]) -> int:
         "TOML file; flags come first, then variables, then the file.",
         allow_abbrev=False,
     )
-    parser.add_argument("path", type=Path, help="a bundle, or a repository of <model>/<version>/ folders")
+    parser.add_argument(
+        "path",
+        help="a bundle, or a repository of <model>/<version>/ folders, or a URL of one in object storage, such as "
+        "s3://bucket/models, which is copied into the cache folder",
+    )
     parser.add_argument(
         "--config", type=Path, default=os.environ.get(CONFIG_VARIABLE) or None, help="TOML file of settings"
     )
@@ -79,9 +89,18 @@ def serve(argv: Sequence[str]) -> int:
     flags = vars(parser.parse_args(argv))
     path, config = flags.pop("path"), flags.pop("config")
     settings = ServeSettings.load(flags, None if config is None else Path(config))
-    logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    configure(settings.log_level, settings.log_format)
+    if settings.log_format == "text":
+        return _serve(path, settings, partial(print, flush=True))
+    try:
+        return _serve(path, settings, _LOG.info)
+    except (WidedeepError, OSError) as error:
+        _LOG.critical("%s", error)
+        return 1
+
+
+def _serve(path: str, settings: ServeSettings, say: Callable[[str], None]) -> int:
+    """Serve until a signal comes, and return the exit status; what a person wants to know is said."""
     # Its `put` may interrupt anything, which `Event.set` may not: it could meet its own lock.
     signals: SimpleQueue[int] = SimpleQueue()
     listening = False
@@ -93,17 +112,34 @@ def serve(argv: Sequence[str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    server = _server(path, settings, failed=lambda: signals.put(_FAILED))
-    server.start()
-    listening = True
-    for line in server.summary():
-        print(line, flush=True)
-    why = signals.get()
-    print("draining (Ctrl-C again ends it at once)", flush=True)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    server.stop()
-    print("stopped", flush=True)
+    with _local(path, settings) as (folder, follow):
+        server = _server(folder, settings, failed=lambda: signals.put(_FAILED))
+        server.start()
+        listening = True
+        follow(server.served)
+        for line in server.summary():
+            say(line)
+        why = signals.get()
+        say("draining (Ctrl-C again ends it at once)")
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        server.stop()
+    say("stopped")
     return int(why == _FAILED)
+
+
+@contextmanager
+def _local(path: str, settings: ServeSettings) -> Iterator[tuple[Path, Callable[["Served"], None]]]:
+    """Give the folder to serve, and what keeps it current once it is told what is being served."""
+    if "://" not in path:
+        yield Path(path), lambda _: None
+        return
+    from .remote.copy import RemoteCopy
+
+    copy = RemoteCopy(path, settings)
+    try:
+        yield copy.start(), copy.follow
+    finally:
+        copy.stop()
 
 
 def _server(path: Path, settings: ServeSettings, failed: Callable[[], None]) -> "Server | Supervisor":
@@ -120,13 +156,32 @@ def _server(path: Path, settings: ServeSettings, failed: Callable[[], None]) -> 
 def health(argv: Sequence[str]) -> int:
     """Ask a server over gRPC whether it is ready: status 0 if so, else 1."""
     parser = argparse.ArgumentParser(prog="widedeep health", description=health.__doc__)
-    parser.add_argument("address", nargs="?", default="localhost:8001", help="host and port (default: localhost:8001)")
+    default = f"localhost:{ServeSettings.load({}).port}"
+    parser.add_argument(
+        "address", nargs="?", default=default, help="host and port (default: localhost and WIDEDEEP_PORT, or 8001)"
+    )
     parser.add_argument("--timeout-s", type=float, default=2.0, help="seconds to wait for the answer (default: 2)")
+    for part, metavar, meaning in (
+        ("ca", "FILE", "authorities of the server's certificate, as PEM"),
+        ("cert", "FILE", "certificate to show the server, as PEM"),
+        ("key", "FILE", "that certificate's private key, as PEM"),
+        ("name", "NAME", "name that the server's certificate must have"),
+    ):
+        variable = f"WIDEDEEP_CLIENT_TLS_{part.upper()}"
+        parser.add_argument(
+            f"--tls-{part}", metavar=metavar, default=os.environ.get(variable), help=f"{meaning} (default: {variable})"
+        )
     arguments = parser.parse_args(argv)
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    with grpc.insecure_channel(arguments.address) as channel:
+    from .client.security import open_channel, tls_credentials
+
+    named = {"ca": arguments.tls_ca, "cert": arguments.tls_cert, "key": arguments.tls_key}
+    files = {part: Path(name) for part, name in named.items() if name}
+    credentials = tls_credentials(**files) if files else None
+    options = [("grpc.ssl_target_name_override", arguments.tls_name)] if arguments.tls_name else []
+    with open_channel(arguments.address, credentials, options) as channel:
         try:
             check = health_pb2_grpc.HealthStub(channel).Check
             status = check(health_pb2.HealthCheckRequest(), timeout=arguments.timeout_s).status
@@ -135,6 +190,28 @@ def health(argv: Sequence[str]) -> int:
             return 1
     print(f"{arguments.address}: {health_pb2.HealthCheckResponse.ServingStatus.Name(status)}")
     return int(status != health_pb2.HealthCheckResponse.SERVING)
+
+
+def token(argv: Sequence[str]) -> int:
+    """Make a bearer token, and the line that admits it for the file of `serve --tokens`."""
+    parser = argparse.ArgumentParser(
+        prog="widedeep token",
+        description=f"{token.__doc__} The token is printed once and kept nowhere; the line holds only its digest.",
+    )
+    parser.add_argument("name", help="whose token it is, as logs will call its calls")
+    parser.add_argument("--admin", action="store_true", help="let it load and unload models")
+    parser.add_argument("--append", type=Path, metavar="FILE", help="add the line to this file of tokens")
+    arguments = parser.parse_args(argv)
+    from .online.tokens import append_line, new_token
+
+    secret, line = new_token(arguments.name, is_admin=arguments.admin)
+    if arguments.append is None:
+        print(f"line for the file of tokens: {line}", file=sys.stderr)
+    else:
+        append_line(arguments.append, line)
+        print(f"added to {arguments.append}: {line}", file=sys.stderr)
+    print(secret)
+    return 0
 
 
 def inspect(argv: Sequence[str]) -> int:

@@ -129,7 +129,37 @@ class ServeSettings(BaseSettings):
         description="folder of this user alone that keeps measured plans and optimised graphs between starts; "
         "empty to keep nothing",
     )
+    tls_cert: str = Field("", description="PEM file of the server's certificate and its chain; re-read when it changes")
+    tls_key: str = Field("", description="PEM file of the certificate's private key")
+    tls_client_ca: str = Field(
+        "", description="PEM file of the authorities of client certificates; with it, every client must have one"
+    )
+    tokens: str = Field(
+        "", description="file of the SHA-256 digests of bearer tokens that calls must carry; re-read when it changes"
+    )
+    max_connection_age_s: float = Field(
+        0.0,
+        ge=0,
+        le=24 * _HOUR_S,
+        allow_inf_nan=False,
+        description="seconds after which connections are renewed, so that clients find new servers; 0 keeps them",
+    )
+    metrics: bool = Field(default=True, description="serve metrics, HTTP health and the status page")
+    metrics_host: str = Field("", description="address to serve those on (default: the value of host)")
+    metrics_port: int = Field(8002, ge=0, le=65535, description="port to serve those on; 0 picks a free one")
+    poll_interval_s: float = Field(
+        0.0,
+        ge=0,
+        le=_HOUR_S,
+        allow_inf_nan=False,
+        description="seconds between looks for new versions and models in the repository; 0 looks only at the start",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line shown")
+    log_format: Literal["text", "json"] = Field("text", description="a line for people, or one JSON object a line")
+    log_calls: bool = Field(default=False, description="log every inference call, not only those that fail")
+    tracing: bool = Field(
+        default=False, description="send OpenTelemetry traces, as OTEL_* variables say (needs widedeep[tracing])"
+    )
 
     @classmethod
     def settings_customise_sources(

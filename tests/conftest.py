@@ -1,8 +1,9 @@
 """Fixtures: small real bundles and a real server on a free port."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_bundle import make_bundle
@@ -27,7 +28,19 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep what servers learn about this machine out of the user's cache, and the user's cache out of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache-home")))
+        # Servers side by side would want the same port; tests of metrics ask for them on a free one.
+        patch.setenv("WIDEDEEP_METRICS", "false")
         yield
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Any]]:
+    """The demo's folder, not to be changed, and its results: trains for more than a minute."""
+    from rich.console import Console
+    from widedeep.export.demo.run import run_demo
+
+    output = tmp_path_factory.mktemp("demo")
+    return output, run_demo(output, port=0, seed=0, fresh=False, console=Console(quiet=True))
 
 
 @pytest.fixture

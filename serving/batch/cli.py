@@ -135,7 +135,12 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--address", default="", help="of the Ray cluster or the Spark master (default: as configured, else local)"
     )
-    where.add_argument("--server", default="", metavar="HOST:PORT", help="let a running server score the rows")
+    where.add_argument(
+        "--server",
+        default="",
+        metavar="HOST:PORT",
+        help="let a running server score the rows; TLS and a token for it are WIDEDEEP_CLIENT_*",
+    )
     where.add_argument(
         "--server-version", default="", metavar="VERSION", help="that the server must serve (default: its newest)"
     )

@@ -16,6 +16,7 @@ import grpc
 import numpy as np
 
 from ..client import Backoff, Client, ModelInfo
+from ..client.security import from_environment
 from ..contract.errors import (
     BundleError,
     Cancelled,
@@ -83,7 +84,7 @@ class RemoteScorer:
         patience_s: float = 300.0,
         connections: int = 4,
     ) -> Self:
-        """Ask a server what it serves, and hold on to just that.
+        """Ask a server what it serves, and hold on to just that; TLS and a token are as variables say.
 
         Args:
             address: `host:port`.
@@ -101,11 +102,12 @@ class RemoteScorer:
             NotReady: the server could not be reached in time.
             Unsupported: an input, or every output, is none that a batch job can do with.
         """
-        with Client(address, model=model, version=version, digest=digest) as client:
+        security = from_environment()
+        with Client(address, model=model, version=version, digest=digest, **security) as client:
             info = client.metadata(timeout_s=patience_s if digest else timeout_s)
         version = version or _newest(info.versions)
-        client = Client(address, model=model, version=version, digest=info.digest, connections=connections)
-        newest = Client(address, model=model)
+        client = Client(address, model=model, version=version, digest=info.digest, connections=connections, **security)
+        newest = Client(address, model=model, **security)
         return cls(client, newest, info, version, timeout_s=timeout_s, patience_s=patience_s)
 
     def score(self, arrays: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:

@@ -13,6 +13,16 @@ from .asynchronous import AsyncClient
 from .backoff import Backoff
 from .model import ModelInfo, OutputInfo
 from .prediction import Prediction
+from .security import tls_credentials
 from .synchronous import Client
 
-__all__ = ["AsyncClient", "Backoff", "Client", "ModelInfo", "OutputInfo", "Prediction", "WidedeepError"]
+__all__ = [
+    "AsyncClient",
+    "Backoff",
+    "Client",
+    "ModelInfo",
+    "OutputInfo",
+    "Prediction",
+    "WidedeepError",
+    "tls_credentials",
+]

@@ -23,6 +23,7 @@ from .channel import (
 )
 from .model import ModelInfo
 from .prediction import Prediction
+from .security import Security, open_aio_channel
 from .steps import Conversation, Limits, Steps, Wait
 from .tables import Data
 
@@ -42,6 +43,8 @@ class AsyncClient:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         connections: int = 1,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str = "",
+        plaintext_token: bool = False,
         metadata: Sequence[tuple[str, str]] = (),
         options: Options = (),
         max_message_bytes: int = MAX_MESSAGE_BYTES,
@@ -63,10 +66,9 @@ class AsyncClient:
         )
         self._target = target
         self._connections = check_connections(connections)
-        self._credentials = credentials
-        self._options = channel_options(max_message_bytes, options)
+        self._options = channel_options(target, max_message_bytes, options)
         self._timeout_s = timeout_s
-        self._metadata = tuple(metadata)
+        self._security = Security(credentials, token, metadata, plaintext_token=plaintext_token)
         self._sleep = sleep
         self._channels: list[grpc.aio.Channel] = []
         self._calls: dict[str, Iterator[Callable[..., Any]]] = {}
@@ -117,7 +119,7 @@ class AsyncClient:
                     continue
                 try:
                     response = await self._call(step.method)(
-                        step.request, timeout=step.timeout_s, metadata=self._metadata
+                        step.request, timeout=step.timeout_s, metadata=self._security.metadata
                     )
                 except grpc.RpcError as failure:
                     step = steps.throw(as_error(failure))
@@ -130,9 +132,7 @@ class AsyncClient:
         """Return what calls a method on the connection whose turn it is."""
         if not self._channels:
             self._channels = [
-                grpc.aio.insecure_channel(self._target, self._options)
-                if self._credentials is None
-                else grpc.aio.secure_channel(self._target, self._credentials, self._options)
+                open_aio_channel(self._target, self._security.credentials, self._options)
                 for _ in range(self._connections)
             ]
         if method.name not in self._calls:

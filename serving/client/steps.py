@@ -23,7 +23,7 @@ from ..contract.errors import BundleError, DeadlineExceeded, InvalidInput, NotRe
 from ..contract.tensors import Array
 from ..protocol import messages as m
 from ..protocol.calls import decode_response, encode_request
-from ..protocol.service import DIGEST_PROPERTY, METHODS, Method
+from ..protocol.service import DIGEST_PROPERTY, METHODS, OTHER_BUNDLE, Method
 from .backoff import Backoff
 from .model import ModelInfo, read_metadata
 from .prediction import Prediction, joined
@@ -31,6 +31,8 @@ from .tables import Data, bind
 
 T = TypeVar("T")
 
+_KEEP_SHARE = 0.5
+"""How often what was learned is kept for another call when servers side by side have different bundles."""
 _ENVELOPE_BYTES = 4096
 """Room in a message for everything but tensor contents."""
 
@@ -120,14 +122,25 @@ class Conversation:
         """Ask for the outputs of some rows, all within `timeout_s`."""
         deadline_s = self._clock() + timeout_s
         info = self._info or (yield from self._learn(deadline_s))
-        while True:
+        for attempt in itertools.count():
             try:
                 return (yield from self._ask(info, data, outputs, deadline_s, request_id))
-            except InvalidInput:
+            except InvalidInput as error:
+                is_other = str(error).startswith(OTHER_BUNDLE)
+                if attempt and is_other:
+                    # Servers behind one name have different bundles while they are replaced. A draw decides whether to
+                    # learn anew: where calls take turns, one server might be asked and another one called for ever.
+                    wait_s = self._backoff.wait_s(attempt - 1, self._random())
+                    if wait_s >= deadline_s - self._clock():
+                        raise
+                    yield Wait(wait_s)
+                    if self._random() < _KEEP_SHARE:
+                        continue
                 known = info
                 info = yield from self._learn(deadline_s)
-                if info == known:
+                if info == known and not is_other:
                     raise
+        raise AssertionError("unreachable: the count is endless")
 
     def _learn(self, deadline_s: float) -> Steps[ModelInfo]:
         request = m.ModelMetadataRequest(name=self._model, version=self._version)

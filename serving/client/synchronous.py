@@ -22,6 +22,7 @@ from .channel import (
 )
 from .model import ModelInfo
 from .prediction import Prediction
+from .security import Security, open_channel
 from .steps import Conversation, Limits, Steps, Wait
 from .tables import Data
 
@@ -41,6 +42,8 @@ class Client:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         connections: int = 1,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str = "",
+        plaintext_token: bool = False,
         metadata: Sequence[tuple[str, str]] = (),
         options: Options = (),
         max_message_bytes: int = MAX_MESSAGE_BYTES,
@@ -53,7 +56,8 @@ class Client:
         """Prepare the channels; each connects with its first call.
 
         Args:
-            target: `host:port`, or any other name that gRPC resolves.
+            target: `host:port`, or any other name that gRPC resolves; calls to `dns:///name:port` and to
+                `ipv4:address:port,address:port` take turns on all servers there.
             model: the served name.
             version: the served version; "" means the newest.
             digest: of the only bundle that may answer; calls raise BundleError while another one is served. "" means
@@ -62,8 +66,10 @@ class Client:
                 limit.
             connections: how many calls take turns on. A connection reaches one worker of a server, by chance, so one
                 client makes use of several workers with several times as many connections.
-            credentials: of TLS; without them the channels are not encrypted.
-            metadata: sent along with every call, for example an `authorization` header.
+            credentials: of TLS, see `tls_credentials`; without them the channels are not encrypted.
+            token: bearer token to send along with every call.
+            plaintext_token: whether it may be sent over channels that are not encrypted.
+            metadata: sent along with every call.
             options: further gRPC channel options.
             max_message_bytes: size of one message, either way; more rows than fit are sent in several calls.
             max_rows: rows of one call at most.
@@ -73,7 +79,7 @@ class Client:
             rng: draws the waits' jitter.
 
         Raises:
-            InvalidInput: no connections.
+            InvalidInput: no connections, or a token without encryption.
         """
         self._conversation = Conversation(
             model,
@@ -85,14 +91,11 @@ class Client:
             digest=digest,
         )
         self._timeout_s = timeout_s
-        self._metadata = tuple(metadata)
+        self._security = Security(credentials, token, metadata, plaintext_token=plaintext_token)
         self._sleep = sleep
-        arguments = channel_options(max_message_bytes, options)
+        arguments = channel_options(target, max_message_bytes, options)
         self._channels = [
-            grpc.insecure_channel(target, arguments)
-            if credentials is None
-            else grpc.secure_channel(target, credentials, arguments)
-            for _ in range(check_connections(connections))
+            open_channel(target, self._security.credentials, arguments) for _ in range(check_connections(connections))
         ]
         self._calls: dict[str, Iterator[Callable[..., Any]]] = {}
 
@@ -157,7 +160,9 @@ class Client:
                     step = next(steps)
                     continue
                 try:
-                    response = self._call(step.method)(step.request, timeout=step.timeout_s, metadata=self._metadata)
+                    response = self._call(step.method)(
+                        step.request, timeout=step.timeout_s, metadata=self._security.metadata
+                    )
                 except grpc.RpcError as failure:
                     step = steps.throw(as_error(failure))
                 else:

@@ -185,7 +185,7 @@ class Cache:
                 if path.name.startswith(_NEW):
                     if used < time.time() - _LEFT_BEHIND_S:
                         shutil.rmtree(path, ignore_errors=True)
-                elif path != newest:
+                elif path != newest and (path / _ENTRY).is_file():  # other folders are none of the cache's
                     entries.append((used, _size(path), path))
         total = _size(newest) + sum(size for _, size, _ in entries)
         for _, size, path in sorted(entries):

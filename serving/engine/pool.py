@@ -12,14 +12,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
 
+from .cgroup import cpu_quota
 from .slots import Slots
-
-CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
-"""Quota and period of this process's cgroup, version 2."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,17 +24,8 @@ _LOG = logging.getLogger(__name__)
 def available_cores() -> int:
     """Return how many cores this process may use: its CPU affinity, cut to the cgroup's quota (rounded up)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return cores if quota is None else max(1, min(cores, quota))
-
-
-def _cgroup_quota() -> int | None:
-    """Return the CPU quota in cores, None without one. Source: `cpu.max` in the kernel's cgroup v2 documentation."""
-    try:
-        quota, period = CPU_MAX.read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else -(-int(quota) // int(period))
+    quota = cpu_quota()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
 class Job(Protocol):

@@ -32,9 +32,10 @@ class Alarm:
             self._changed.notify()
 
     def close(self) -> None:
-        """Wake nobody any more and let the thread go."""
+        """Wake nobody any more and let the thread go; whom it would have woken is forgotten."""
         with self._changed:
             self._closed = True
+            self._wake = _nobody
             self._changed.notify()
 
     def _watch(self) -> None:
@@ -46,3 +47,7 @@ class Alarm:
                     return
                 self._due_s = None
             self._wake()
+
+
+def _nobody() -> None:
+    """Stand for somebody to wake, so that a batcher and its alarm do not hold each other in memory."""

@@ -253,7 +253,8 @@ class Batcher:
         if len(batch) == 1:
             request = batch[0].request
             if not isinstance(error, InvalidInput):  # the client is told, and nobody here can mend it
-                _LOG.error("a request of %d rows failed", request.n_rows, exc_info=error)
+                fields = {} if request.call is None else {"request_id": request.call.id}
+                _LOG.error("a request of %d rows failed", request.n_rows, exc_info=error, extra=fields)
             with self._lock:
                 self._drop(request)
             request.end(error)

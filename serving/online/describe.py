@@ -1,4 +1,4 @@
-"""What the server says of its models: metadata, config and statistics messages, as pure functions of a servable.
+"""What the server says of its models: metadata, config, statistics and facts, as pure functions of a servable.
 
 A model presents itself as a Triton *ensemble* of its members (`<model>/<member>`), so that perf_analyzer shows each
 member's share of the time. The members are a view: they have a config and statistics but take no calls of their own.
@@ -8,12 +8,14 @@ import json
 from collections.abc import Sequence
 
 from ..contract.bundle import MemberSpec
+from ..contract.combiner import weights_by_member
 from ..contract.errors import NotFound
 from ..contract.tensors import DataType, TensorSpec
 from ..protocol import messages as m
 from ..protocol.service import CLASSES_PROPERTY, DIGEST_PROPERTY, INPUTS_PROPERTY
+from .counters import BatchTimes, Counters, Duration
+from .metrics.observation import Facts, Member
 from .servable import Servable
-from .statistics import BatchTimes, Counters, Duration
 
 PLATFORM = "ensemble"
 MEMBER_PLATFORM = "onnxruntime_onnx"
@@ -92,6 +94,30 @@ def member_index(servable: Servable, member: str) -> int:
     if member not in names:
         raise NotFound(f"model {servable.name!r} has no member {member!r}; it has {', '.join(map(repr, names))}")
     return names.index(member)
+
+
+def facts(servable: Servable) -> Facts:
+    """Return what metrics and the status page tell of a version."""
+    bundle = servable.bundle
+    weights = weights_by_member(bundle.combiner).tolist()
+    return Facts(
+        name=servable.name,
+        version=servable.version,
+        digest=bundle.digest,
+        task=bundle.task,
+        combiner=bundle.combiner.kind,
+        chosen=str(bundle.selection.get("chosen", "")),
+        reason=str(bundle.selection.get("reason", "")),
+        members=tuple(
+            Member(
+                spec.name,
+                str(spec.source.get("framework", "")),
+                member.provider.removesuffix("ExecutionProvider"),
+                weight,
+            )
+            for spec, member, weight in zip(bundle.members, servable.ensemble.members, weights, strict=True)
+        ),
+    )
 
 
 def _config(

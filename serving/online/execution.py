@@ -8,6 +8,7 @@ import numpy as np
 from ..contract.tensors import Array
 from ..engine.batch import Outputs
 from .request import Request
+from .stages import BatchStages
 from .statistics import BatchRecord
 
 
@@ -35,6 +36,11 @@ class Execution:
         self._started = clock()
         self._waited = [self._started - piece.request.arrived_s for piece in batch if piece.start == 0]
         self._runs: list[tuple[int, int, float]] = []
+        # Of calls that are traced, of which there are few or none.
+        self._stages = [
+            call.stages for piece in batch if (call := piece.request.call) is not None and call.stages is not None
+        ]
+        self._spans: list[tuple[int, int, float, float]] = []
         self.n_rows = sum(piece.stop - piece.start for piece in batch)
         self.outputs = batch[0].request.outputs
         if len(batch) > 1:
@@ -45,15 +51,30 @@ class Execution:
     def observe(self, graph: int, n_rows: int, seconds: float) -> None:
         """Note a run of a graph; may be called from any thread."""
         self._runs.append((graph, n_rows, seconds))
+        if self._stages:
+            self._spans.append((graph, n_rows, (now := self._clock()) - seconds, now))
 
     def record(self, executed: float) -> BatchRecord:
         """Return what the batch adds to the counters, given the time at which its outputs were there."""
+        ended = self._clock()
+        for stages in self._stages:
+            stages.batches.append(
+                BatchStages(
+                    n_rows=self.n_rows,
+                    n_requests=len(self.batch),
+                    started_s=self._started,
+                    merged_s=self._merged,
+                    executed_s=executed,
+                    split_s=ended,
+                    runs=self._spans,
+                )
+            )
         return BatchRecord(
             n_rows=self.n_rows,
             waited_s=self._waited,
             input_s=self._merged - self._started,
             infer_s=executed - self._merged,
-            output_s=self._clock() - executed,
+            output_s=ended - executed,
             members=self._runs,
         )
 

@@ -7,7 +7,7 @@ Control calls have threads of their own: liveness must be answered while every i
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import Message
@@ -16,14 +16,22 @@ from ..contract.errors import Overloaded
 from ..engine.pool import Pool
 from ..protocol import messages as m
 from ..protocol.service import METHODS, SERVICE
+from .access import Access
+from .call import Call
+from .call_log import CallLog
 from .gate import Gate
-from .servicer import Servicer
+from .servicer import Pending, Servicer
 from .streams import Streams
 from .tally import SharedCount
-from .transport import HandlerPool, abort, on_threads, parsed, time_left_s
+from .transport import HandlerPool, on_threads, parsed, time_left_s
+
+if TYPE_CHECKING:
+    from .tracing import Tracing
 
 _CONTROL_THREADS = 4
 _LOAD_THREADS = 2
+ADMIN = frozenset({"RepositoryModelLoad", "RepositoryModelUnload"})
+"""Methods for which a token must be an admin's."""
 
 
 class Handlers:
@@ -37,6 +45,9 @@ class Handlers:
         *,
         max_streams: int,
         streams: SharedCount | None = None,
+        access: Access | None = None,
+        log: CallLog | None = None,
+        tracing: "Tracing | None" = None,
     ) -> None:
         """Store the parts.
 
@@ -46,12 +57,18 @@ class Handlers:
             pool: what executes batches; while a core is idle, the thread of a call executes them itself.
             max_streams: streams open at once.
             streams: the count of those, where several processes share the limit.
+            access: who may call, where not everybody may.
+            log: of the calls.
+            tracing: makes spans of the stages of calls.
         """
         self._servicer = servicer
         self._infer_pool = infer_pool
         self._pool = pool
+        self._access = access
+        self._log = log or CallLog()
+        self._tracing = tracing
         self.gate = Gate()
-        self._streams = Streams(servicer.infer, self.gate, max_streams, streams)
+        self._streams = Streams(servicer.infer, self.gate, max_streams, streams, log=self._log, tracing=tracing)
         self.control_pool = ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="widedeep-control")
         # For calls that may last; one thread more than streams, so that one too many is refused at once.
         self._long_pool = ThreadPoolExecutor(max_streams + 1 + _LOAD_THREADS, thread_name_prefix="widedeep-long")
@@ -72,8 +89,8 @@ class Handlers:
             "RepositoryModelLoad": self._servicer.repository_load,
             "RepositoryModelUnload": self._servicer.repository_unload,
         }
-        handlers = {name: _unary(self.control_pool, name, call) for name, call in control.items()}
-        handlers |= {name: _unary(self._long_pool, name, call) for name, call in lasting.items()}
+        handlers = {name: self._unary(self.control_pool, name, answer) for name, answer in control.items()}
+        handlers |= {name: self._unary(self._long_pool, name, answer) for name, answer in lasting.items()}
         handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(
             self._infer, response_serializer=m.ModelInferResponse.SerializeToString
         )
@@ -93,30 +110,49 @@ class Handlers:
         self._long_pool.shutdown(wait=False)
 
     def _infer(self, data: bytes, context: grpc.ServicerContext) -> m.ModelInferResponse:
+        call = Call("ModelInfer", context.invocation_metadata())
+        about: Pending | m.ModelInferRequest | None = None
+        scope = None if self._tracing is None else self._tracing.scope()
         try:
             if self._infer_pool.is_full:
                 raise Overloaded(f"{self._infer_pool.max_under_way} calls are under way, the most this server allows")
             self.gate.enter()
-            request = parsed(m.ModelInferRequest, data)
+            request = about = parsed(m.ModelInferRequest, data)
+            call.identify(request.id)
+            if scope is not None:
+                scope.begin(call)
             with self._pool.collect(math.inf):
-                pending = self._servicer.infer(request, time_left_s(context))
+                pending = about = self._servicer.infer(request, time_left_s(context), call)
             # The rows are dropped should the call end first.
             if not pending.is_done and not context.add_callback(pending.cancel):
                 pending.cancel()
-            return pending.response()
+            response = pending.response()
+            context.set_trailing_metadata(call.trailer)
+            if self._log.logs_all:
+                self._log.answered(call, pending)
+            return response
         except Exception as error:
-            abort(context, error)
+            self._log.abort(context, call, error, about)
+        finally:
+            if scope is not None:
+                scope.end(call, about)
 
+    def _unary(
+        self, pool: ThreadPoolExecutor, name: str, answer: Callable[[Any], Message]
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
+        method = METHODS[name]
 
-def _unary(pool: ThreadPoolExecutor, name: str, call: Callable[[Any], Message]) -> "grpc.RpcMethodHandler[Any, Any]":
-    method = METHODS[name]
+        def behavior(data: bytes, context: grpc.ServicerContext) -> Message:
+            call = Call(name, context.invocation_metadata())
+            try:
+                if self._access is not None and name in ADMIN:
+                    self._access.check_admin(call.metadata)
+                response = answer(parsed(method.request, data))
+                context.set_trailing_metadata(call.trailer)
+                return response
+            except Exception as error:
+                self._log.abort(context, call, error)
 
-    def behavior(data: bytes, context: grpc.ServicerContext) -> Message:
-        try:
-            return call(parsed(method.request, data))
-        except Exception as error:
-            abort(context, error)
-
-    return grpc.unary_unary_rpc_method_handler(
-        on_threads(pool, behavior), response_serializer=method.response.SerializeToString
-    )
+        return grpc.unary_unary_rpc_method_handler(
+            on_threads(pool, behavior), response_serializer=method.response.SerializeToString
+        )

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from ..contract.errors import ConfigurationError
 from ..engine.pool import Pool
 from ..protocol.service import METHODS
+from .access import Access
+from .call_log import CallLog
 from .dispatcher import Dispatcher
 from .streams import Infer
 from .tally import SharedCount
@@ -64,10 +66,14 @@ class NativeFront:
         max_message_bytes: int,
         count: SharedCount | None = None,
         reuse_port: bool = False,
+        access: Access | None = None,
+        log: CallLog | None = None,
     ) -> None:
         """Store the parts; see `Dispatcher` for most of them. `reuse_port` lets several processes have the port."""
         self._count = count
         self._reuse_port = reuse_port
+        self._access = access
+        self._log = log
         self._infer = infer
         self._pool = pool
         self._max_calls = max_calls
@@ -109,6 +115,8 @@ class NativeFront:
             max_calls=self._max_calls,
             max_message_bytes=self._max_message_bytes,
             count=self._count,
+            access=self._access,
+            log=self._log,
         )
         self._thread = threading.Thread(target=self._dispatcher.run, name="widedeep-dispatcher", daemon=True)
         self._thread.start()

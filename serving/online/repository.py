@@ -8,65 +8,33 @@ has accepted, then goes.
 """
 
 import logging
+import math
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
-from ..contract.bundle import BUNDLE_FILE, read_description
-from ..contract.errors import BundleError, ConfigurationError, NotFound, WidedeepError
-from .view import Entry, State, V, View, number_of
+from ..contract.errors import BundleError, ConfigurationError, NotFound, NotReady, WidedeepError
+from .choice import OLDER, Failure, Memory, choose
+from .source import Seen, Source, see
+from .view import Entry, State, V, View
 
 __all__ = ["Entry", "Repository", "Source", "State"]
 
 _LOG = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the versions of models lie on disk.
-
-    Attributes:
-        path: a repository, or one bundle.
-        name: served name of a single bundle; "" means the model folder in a repository, else the bundle's own name.
-    """
-
-    path: Path
-    name: str = ""
-
-    @property
-    def is_bundle(self) -> bool:
-        """Whether `path` is one bundle rather than a repository."""
-        return (self.path / BUNDLE_FILE).is_file()
-
-    def scan(self) -> dict[str, dict[int, Path]]:
-        """Return model -> version -> bundle folder, as it is on disk now.
-
-        Raises:
-            ConfigurationError: the path does not exist, holds no bundle, or a name is given for a repository.
-        """
-        if not self.path.is_dir():
-            raise ConfigurationError(f"{self.path} is not a folder; expected a repository or a bundle")
-        if self.is_bundle:
-            version = number_of(self.path.resolve().name)
-            return {self.name or read_description(self.path).name: {1 if version is None else version: self.path}}
-        if self.name:
-            raise ConfigurationError(f"a name can be given to one bundle only; {self.path} is a repository")
-        found = {folder.name: _versions(folder) for folder in sorted(self.path.iterdir()) if _is_model(folder)}
-        models = {name: versions for name, versions in found.items() if versions}
-        if not models:
-            hint = f"; to serve one model, give its repository {self.path.parent}" if _versions(self.path) else ""
-            raise ConfigurationError(f"no <model>/<version>/{BUNDLE_FILE} under {self.path}{hint}")
-        return models
+_FIRST_RETRY_S = 30.0
+_LONGEST_RETRY_S = 3600.0
 
 
 class Repository(Generic[V]):
     """Versions of models, held open.
 
-    `get`, `index` and their like may be called from any thread at any time. `start` comes first, `close` last; `load`
-    and `unload` may be called in between from any thread and block until done. Owner: the server, or where it has
-    several workers their supervisor, whose versions are then open in all of them.
+    `get`, `index` and their like may be called from any thread at any time. `start` comes first, `close` last; `load`,
+    `unload` and `poll` may be called in between from any thread and block until done. Owner: the server, or where it
+    has several workers their supervisor, whose versions are then open in all of them.
     """
 
     def __init__(
@@ -76,6 +44,7 @@ class Repository(Generic[V]):
         *,
         max_versions: int = 1,
         publish: Callable[[View[V]], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Store the parts; `start` loads.
 
@@ -84,13 +53,20 @@ class Repository(Generic[V]):
             open_version: loads one version given the model's name, the version and the bundle's folder.
             max_versions: newest versions of each model to serve.
             publish: told of each new view before readers here see it.
+            clock: seconds, monotonic.
         """
         self._source = source
         self._open = open_version
         self._max_versions = max_versions
         self._publish = publish
+        self._clock = clock
         self._changing = threading.Lock()
         self._view: View[V] = View()
+        self._single = ""
+        self._is_closed = False
+        self._memories: dict[str, Memory] = {}
+        self._unloaded: set[str] = set()
+        self._failures: Counter[str] = Counter()
 
     def start(self) -> None:
         """Load every model; the first failure is raised, since a server that lacks a model should not come up.
@@ -100,6 +76,7 @@ class Repository(Generic[V]):
             BundleError: a bundle is damaged or fails its golden check.
         """
         found = self._source.scan()
+        self._single = next(iter(found)) if self._source.is_bundle else ""
         with self._changing:
             for name, on_disk in found.items():
                 self._load(name, on_disk)
@@ -124,6 +101,10 @@ class Repository(Generic[V]):
         """Return all versions seen on disk, with their states."""
         return self._view.index()
 
+    def load_failures(self) -> Mapping[str, int]:
+        """Return model -> how often one of its versions could not be loaded, whoever asked for it."""
+        return dict(self._failures)
+
     def load(self, name: str) -> None:
         """Look at the model's folder again and serve its newest versions; those no longer wanted drain and go.
 
@@ -138,9 +119,10 @@ class Repository(Generic[V]):
             if not on_disk:
                 raise NotFound(f"no model {name!r} in {self._source.path}")
             self._load(name, on_disk)
+            self._unloaded.discard(name)
 
     def unload(self, name: str) -> None:
-        """Stop serving a model and return when the calls it has accepted are answered.
+        """Stop serving a model and return when the calls it has accepted are answered; `poll` leaves it alone then.
 
         Raises:
             NotFound: no such model.
@@ -148,11 +130,42 @@ class Repository(Generic[V]):
         with self._changing:
             if name not in self.names():
                 raise NotFound(f"unknown model {name!r}; this server has {', '.join(map(repr, self.names()))}")
+            self._unloaded.add(name)
             self._retire({name}, "unloaded")
+
+    def poll(self) -> bool:
+        """Bring what is served in line with the disk, model by model, and return whether that was all for now.
+
+        The newest versions that can be served are opened, then take the place of others at once; `choice` says which.
+        A version that cannot be served is passed over until its files change, or for a while where the reason may go
+        by itself. A model whose folder is gone is let go; one whose folder is empty or cannot be read is served on,
+        and so is everything while the whole repository is: a mount may be lost.
+
+        Raises:
+            OSError: the repository cannot be read.
+            ConfigurationError: it holds nothing any more.
+        """
+        folders = self._source.folders(self._single)
+        if not any(folders.values()):
+            raise ConfigurationError(f"no <model>/<version> under {self._source.path} any more")
+        is_settled = True
+        for name in sorted(folders.keys() | set(self.names())):
+            with self._changing:
+                if self._is_closed:
+                    return True
+                if name in self._unloaded and name in folders:
+                    continue
+                try:
+                    is_settled &= self._follow(name, folders[name]) if name in folders else self._miss(name)
+                except OSError as error:
+                    _LOG.debug("model %s cannot be looked at: %s", name, error)
+                    is_settled = False
+        return is_settled
 
     def close(self) -> None:
         """Answer what has been accepted and let go of everything."""
         with self._changing:
+            self._is_closed = True
             self._retire(set(self._view.ready), "the server is stopping")
 
     def while_unchanged(self, action: Callable[[View[V]], None]) -> None:
@@ -174,18 +187,19 @@ class Repository(Generic[V]):
                 if version not in old:
                     self._mark(Entry(name, version, State.UNAVAILABLE, "another version of the model failed to load"))
             raise
-        others = {key: entry for key, entry in self._view.entries.items() if key[0] != name}
-        entries = others | {
-            (name, version): Entry(name, version, State.READY)
-            if version in loaded
-            else Entry(name, version, State.UNAVAILABLE, "not among the newest versions served")
-            for version in on_disk
-        }
-        self._show(View({**self._view.ready, name: loaded}, entries))
-        for servable in old.values():
-            servable.close()
+        self._adopt(name, loaded, {version: OLDER for version in on_disk if version not in loaded})
 
     def _open_version(self, name: str, version: int, path: Path) -> V:
+        """Open one version; raises what `load` does."""
+        try:
+            return self._opened(name, version, path)
+        except Exception as error:
+            if not isinstance(error, WidedeepError | OSError):
+                raise
+            kind = type(error) if isinstance(error, ConfigurationError) else BundleError
+            raise kind(f"model {name!r} version {version} cannot be served: {path}: {error}") from error
+
+    def _opened(self, name: str, version: int, path: Path) -> V:
         """Open one version; the index tells of it unless the same version is being served meanwhile."""
         serving = version in self._view.ready.get(name, {})
         if not serving:
@@ -193,15 +207,114 @@ class Repository(Generic[V]):
         try:
             servable = self._open(name, version, path)
         except Exception as error:
-            reason = f"{path}: {error}"
+            self._failures[name] += 1
             if not serving:
-                self._mark(Entry(name, version, State.UNAVAILABLE, reason))
-            if not isinstance(error, WidedeepError | OSError):
-                raise
-            kind = type(error) if isinstance(error, ConfigurationError) else BundleError
-            raise kind(f"model {name!r} version {version} cannot be served: {reason}") from error
+                self._mark(Entry(name, version, State.UNAVAILABLE, _reason(error, path)))
+            raise
         _LOG.info("loaded %s version %d from %s", name, version, path)
         return servable
+
+    def _follow(self, name: str, on_disk: Mapping[int, Path] | None) -> bool:
+        """Serve the versions of a model that should be; returns whether another look soon would find no more to do."""
+        if on_disk is None:
+            return True
+        memory = self._memories.setdefault(name, Memory())
+        memory.is_missing = False
+        old = self._view.ready.get(name, {})
+        seen: dict[int, Seen] = {}
+        opened: dict[int, V] = {}
+
+        def look(version: int) -> Seen:
+            if version not in seen:
+                try:
+                    seen[version] = see(on_disk[version], memory.seen.get(version))
+                except OSError as error:
+                    if version in old:
+                        raise
+                    seen[version] = Seen((), "", f"it cannot be read: {error.strerror}")
+            return seen[version]
+
+        try:
+            while True:
+                choice = choose(
+                    on_disk,
+                    look,
+                    {version: servable.digest for version, servable in old.items()},
+                    memory,
+                    max_versions=self._max_versions,
+                    now_s=self._clock(),
+                )
+                version = next((version for version in choice.open if version not in opened), None)
+                if version is None:
+                    break
+                # A link is followed once, so that all files are those of one bundle even if it moves meanwhile.
+                path = on_disk[version].resolve()
+                try:
+                    opened[version] = self._opened(name, version, path)
+                except Exception as error:
+                    del seen[version]
+                    what = f"model {name} version {version}"
+                    self._note_failure(what, memory, version, look(version), error, _reason(error, path))
+        except BaseException:
+            for servable in opened.values():
+                servable.close()
+            raise
+        memory.seen = seen
+        self._adopt(name, {v: opened[v] if v in opened else old[v] for v in (*choice.open, *choice.keep)}, choice.notes)
+        return choice.is_settled
+
+    def _note_failure(
+        self, what: str, memory: Memory, version: int, seen: Seen, error: Exception, reason: str
+    ) -> None:
+        """Remember, and say once, that files cannot be served, unless they have changed while they were read."""
+        if seen != memory.seen.get(version):
+            _LOG.info("%s changed while it was loaded", what)
+            return
+        before = memory.failures.get(version)
+        is_known = before is not None and before.stamp == seen.stamp
+        attempts = 1 + (before.attempts if before is not None and is_known else 0)
+        wait_s = (
+            math.inf if _is_lasting(error) else min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(attempts - 1, 32))
+        )
+        memory.failures[version] = Failure(seen.stamp, reason, attempts, self._clock() + wait_s)
+        if not is_known:
+            is_bug = not isinstance(error, WidedeepError | OSError)
+            _LOG.warning("%s cannot be served: %s", what, error, exc_info=error if is_bug else None)
+
+    def _adopt(self, name: str, ready: Mapping[int, V], notes: Mapping[int, str]) -> None:
+        """Serve these versions of a model, all at once, in place of those served so far; the index has the notes."""
+        old = self._view.ready.get(name, {})
+        others = {key: entry for key, entry in self._view.entries.items() if key[0] != name}
+        own = {
+            (name, version): Entry(
+                name,
+                version,
+                State.READY if version in ready else State.UNAVAILABLE,
+                notes.get(version, ""),
+            )
+            for version in {*ready, *notes}
+        }
+        entries = others | own
+        if ready != old or entries != self._view.entries:
+            models = {model: versions for model, versions in self._view.ready.items() if model != name}
+            self._show(View({**models, name: ready} if ready else models, entries))
+        for version, servable in old.items():
+            if ready.get(version) is not servable:
+                servable.close()
+                _LOG.info("let go of %s version %d", name, version)
+
+    def _miss(self, name: str) -> bool:
+        """Let go of a model whose folder is gone, if it was gone at the look before, too."""
+        memory = self._memories.setdefault(name, Memory())
+        if not memory.is_missing:
+            memory.is_missing = True
+            return False
+        _LOG.info("let go of %s: its folder is gone", name)
+        self._retire({name}, "its folder is gone")
+        self._show(View(self._view.ready, {key: entry for key, entry in self._view.entries.items() if key[0] != name}))
+        self._unloaded.discard(name)
+        del self._memories[name]
+        return True
 
     def _retire(self, names: set[str], reason: str) -> None:
         """Take all versions of some models out of service and wait until they have answered."""
@@ -223,19 +336,11 @@ class Repository(Generic[V]):
         self._view = view
 
 
-def _is_model(path: Path) -> bool:
-    if path.is_dir() and not path.name.startswith("."):
-        return True
-    _LOG.info("ignored %s: not a model folder", path)
-    return False
+def _reason(error: Exception, path: Path) -> str:
+    """Return why a version cannot be served, without the place where it lies, which is not for callers to know."""
+    return str(error).replace(f"{path}/", "").replace(str(path), "its folder")
 
 
-def _versions(folder: Path) -> dict[int, Path]:
-    found = {}
-    for path in sorted(folder.iterdir()):
-        version = number_of(path.name)
-        if version is not None and (path / BUNDLE_FILE).is_file():
-            found[version] = path
-        else:
-            _LOG.info("ignored %s: not <version>/%s", path, BUNDLE_FILE)
-    return found
+def _is_lasting(error: Exception) -> bool:
+    """Return whether the same files would fail again: what this project refuses does, but for a server not ready."""
+    return isinstance(error, WidedeepError) and not isinstance(error, NotReady)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ..contract.errors import Cancelled
 from ..contract.tensors import Array
 from ..engine.batch import Outputs
+from .call import Call
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class Request:
         inputs: input name -> `(n_rows, ...)`.
         n_rows: number of rows.
         outputs: names to answer.
+        call: what it came with; None for rows that no call brought.
         deadline_s: time on the batcher's clock after which nobody waits any more; None means never.
         is_ended: whether there is an answer, or an error in its place.
         arrived_s: time on the batcher's clock, set by `submit`.
@@ -41,6 +43,7 @@ class Request:
         "_waiter",
         "answered",
         "arrived_s",
+        "call",
         "deadline_s",
         "inputs",
         "is_ended",
@@ -52,9 +55,15 @@ class Request:
     )
 
     def __init__(
-        self, inputs: Mapping[str, Array], n_rows: int, outputs: Sequence[str], deadline_s: float | None = None
+        self,
+        inputs: Mapping[str, Array],
+        n_rows: int,
+        outputs: Sequence[str],
+        deadline_s: float | None = None,
+        call: Call | None = None,
     ) -> None:
         """Store what is asked."""
+        self.call = call
         self.inputs = inputs
         self.n_rows = n_rows
         self.outputs = outputs

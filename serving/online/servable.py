@@ -9,9 +9,11 @@ from ..contract.tensors import Array
 from ..engine.ensemble import Ensemble
 from ..protocol.codec import RequestReader
 from .batcher import Batcher
+from .call import Call
+from .counters import Counters
 from .policy import BatchPolicy
 from .request import Request
-from .statistics import Counters, Statistics
+from .statistics import Statistics
 from .tally import SharedCount
 
 
@@ -65,12 +67,22 @@ class Servable:
         return self.ensemble.bundle
 
     @property
+    def digest(self) -> str:
+        """Digest of the bundle."""
+        return self.ensemble.bundle.digest
+
+    @property
     def waiting_rows(self) -> int:
         """Rows that wait to be executed."""
         return self._batcher.waiting_rows
 
     def submit(
-        self, inputs: Mapping[str, Array], n_rows: int, outputs: Sequence[str], timeout_s: float | None = None
+        self,
+        inputs: Mapping[str, Array],
+        n_rows: int,
+        outputs: Sequence[str],
+        timeout_s: float | None = None,
+        call: Call | None = None,
     ) -> Request:
         """Queue checked rows and return the request, which gets their answer.
 
@@ -79,6 +91,7 @@ class Servable:
             n_rows: their number of rows.
             outputs: names of outputs that exist.
             timeout_s: seconds after which the rows need not be executed any more.
+            call: what they came with.
 
         Raises:
             InvalidInput: more rows than one request may have.
@@ -88,13 +101,13 @@ class Servable:
         if n_rows > self.max_request_rows:
             raise InvalidInput(f"{n_rows} rows in one request; this server takes at most {self.max_request_rows}")
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        request = Request(inputs, n_rows, outputs, deadline_s)
+        request = Request(inputs, n_rows, outputs, deadline_s, call)
         self._batcher.submit(request)
         return request
 
     def counters(self) -> list[Counters]:
         """Return what was counted, then what each member has."""
-        return [self.statistics.total(), *map(self.statistics.member, range(len(self.bundle.members)))]
+        return self.statistics.all()
 
     def close(self) -> None:
         """Refuse new requests and return when those accepted are answered."""

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -12,23 +13,37 @@ from ..contract.errors import ConfigurationError
 from ..engine.cache import Cache
 from ..engine.ensemble import Ensemble
 from ..engine.pool import Pool
-from ..engine.runtime import check_installation
+from ..engine.runtime import check_installation, trim_heap
 from ..protocol.reflection import add_reflection
 from ..protocol.service import SERVICE
 from ..settings import ServeSettings
+from .access import Access, Guard
+from .call_log import CallLog
+from .describe import facts
 from .handlers import Handlers
 from .health import HEALTH_SERVICE, Health
+from .metrics.observation import Observation
+from .metrics.observer import Observer
+from .metrics.site import Site
+from .metrics.watch import Watch
 from .native import NativeFront, is_installed
 from .policy import BatchPolicy
+from .polling import Poller
 from .repository import Repository, Source
 from .servable import Servable
 from .servicer import Servicer, own_counters
 from .siblings import Models, Siblings
 from .tally import SharedCount
+from .tls import server_credentials
 from .transport import HandlerPool
+
+if TYPE_CHECKING:
+    from .tracing import Tracing
 
 _LOG = logging.getLogger(__name__)
 _US = 1e-6
+_MS = 1e3
+"""Milliseconds in a second."""
 _MAX_PENDING = 1 << 16
 _LEAST_HANDLERS = 16
 _HOLD_S = 1.0
@@ -51,17 +66,30 @@ class Server:
             siblings: the workers of which this server is one; they share the port.
 
         Raises:
-            ConfigurationError: the front end asked for is not installed.
+            ConfigurationError: the front end asked for is not installed or cannot do what the settings ask for, or a
+                file of certificates or tokens is unusable.
         """
         self._siblings = siblings
         self._settings = settings
+        self._credentials = server_credentials(settings)
+        self._access = Access(Path(settings.tokens)) if settings.tokens else None
+        self._observer = Observer(self._in_service, self._is_ready)
+        self._log = CallLog(
+            logs_all=settings.log_calls,
+            caller_of=(lambda _: "") if self._access is None else self._access.name,
+            on_failure=self._observer.failed,
+        )
+        self._guard = None if self._access is None else Guard(self._access, self._log)
+        self._tracing: Tracing | None = None
         self._pool = Pool(settings.cores or None)
         self._cache = Cache.open(settings.cache_dir)
-        self.repository: Models = (
-            Repository(Source(path, settings.name), self._open_servable, max_versions=settings.versions)
-            if siblings is None
-            else siblings.repository(self._open_servable)
-        )
+        self._poller: Poller | None = None
+        if siblings is None:
+            own = Repository(Source(path, settings.name), self._open_servable, max_versions=settings.versions)
+            self._poller = Poller(lambda: _follow(own), settings.poll_interval_s)
+            self.repository: Models = own
+        else:
+            self.repository = siblings.repository(self._open_servable)
         self._ready = threading.Event()
         servicer = Servicer(
             self.repository,
@@ -70,18 +98,25 @@ class Server:
             counters=own_counters if siblings is None else siblings.counters,
         )
         # Where the native front end listens, the grpcio server stands behind it.
-        self._native = _native_front(settings, servicer, self._pool, siblings)
+        self._native = _native_front(settings, servicer, self._pool, siblings, access=self._access, log=self._log)
         calls = siblings.calls if siblings is not None and self._native is None else None
         self._infer_pool = HandlerPool(
             _handler_threads(settings, self._pool), "widedeep-infer", settings.max_queue_calls, calls
         )
+        if settings.tracing:
+            self._tracing = _tracing()
         self._handlers = Handlers(
             servicer,
             self._infer_pool,
             self._pool,
             max_streams=settings.max_streams,
             streams=None if siblings is None else siblings.streams,
+            access=self._access,
+            log=self._log,
+            tracing=self._tracing,
         )
+        # Where there are several workers, their supervisor has it.
+        self._site = None if siblings else Site(Watch(self.repository, self.observation, self._is_ready), settings)
         self._health = Health(("", SERVICE), self._handlers.control_pool, is_serving=self._is_ready)
         self._server: grpc.Server | None = None
         self._stopped: threading.Event | None = None
@@ -94,20 +129,28 @@ class Server:
         host = self._settings.host
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
+    @property
+    def metrics_port(self) -> int:
+        """Where metrics, health and the status page are served; 0 if they are not, or not by this process."""
+        return 0 if self._site is None else self._site.port
+
     def start(self) -> None:
         """Load every model, then listen, then turn ready; one of several workers is turned ready once all listen.
 
         Raises:
-            ConfigurationError: the port is taken, nothing to serve, a provider is missing or meant for no member here.
+            ConfigurationError: a port is taken, nothing to serve, a provider is missing or meant for no member here.
             BundleError: a bundle is damaged or fails its golden check.
         """
         check_installation()
+        if self._site is not None:
+            self._site.start()
         self._pool.start()
         self.repository.start()
         self._check_providers()
         limit = self._settings.max_message_bytes
         server = grpc.server(
             self._infer_pool,
+            interceptors=self._interceptors(),
             options=[
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),
@@ -117,6 +160,7 @@ class Server:
                 ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING),
                 # Otherwise a second server would silently share the port with a stale one.
                 ("grpc.so_reuseport", int(self._siblings is not None)),
+                *_connection_age(self._settings),
             ],
         )
         server.add_generic_rpc_handlers((self._handlers.generic(), self._health.generic()))
@@ -125,6 +169,8 @@ class Server:
         self._server = server
         if self._siblings is None:
             self.turn(ready=True)
+        if self._poller is not None:
+            self._poller.start()
 
     def turn(self, *, ready: bool) -> None:
         """Tell clients that this server accepts work, or that it will soon accept none."""
@@ -133,6 +179,10 @@ class Server:
         else:
             self._ready.clear()
         self._health.tell()
+
+    def served(self) -> set[tuple[str, int]]:
+        """Return the names and versions of the models that are ready."""
+        return {(one.name, one.version) for one in self.repository.servables()}
 
     def summary(self) -> list[str]:
         """Return the lines that tell a person what is served and where."""
@@ -143,8 +193,15 @@ class Server:
                 for member in servable.ensemble.members
             )
             lines.append(f"serving {servable.name} version {servable.version}: {members}")
-        front_end = "grpcio" if self._native is None else "native"
-        return [*lines, f"listening on {self.address} (gRPC, Open Inference Protocol v2, {front_end} front end)"]
+        transport = "gRPC" if self._credentials is None else "gRPC over TLS"
+        about = f"{transport}, Open Inference Protocol v2, {self._front_end} front end"
+        site = [] if self._site is None else self._site.summary()
+        return [*lines, *site, f"listening on {self.address} ({about})"]
+
+    def observation(self) -> Observation:
+        """Return what this process has served and refused, and what it is doing."""
+        under_way = self._infer_pool.n_under_way if self._native is None else self._native.under_way
+        return self._observer.observation(calls_under_way=under_way, front_end=self._front_end)
 
     def stop(self) -> None:
         """Turn not ready, wait for that to be seen, refuse new calls, answer those accepted, let go of the models."""
@@ -155,6 +212,8 @@ class Server:
     def hold(self) -> None:
         """Turn not ready, wait for that to be seen, and let calls wait that come from now on."""
         self.turn(ready=False)
+        if self._poller is not None:
+            self._poller.stop()
         if self._server is not None:
             time.sleep(self._settings.drain_wait_s)
             self._handlers.gate.hold(_HOLD_S)
@@ -180,15 +239,37 @@ class Server:
             self._native.close()
         self.repository.close()
         self._handlers.close()
+        if self._guard is not None:
+            self._guard.close()
+        if self._tracing is not None:
+            self._tracing.close()
         self._infer_pool.shutdown(wait=False)
         self._pool.close()
+        if self._site is not None:
+            self._site.stop()
+
+    @property
+    def _front_end(self) -> str:
+        return "grpcio" if self._native is None else "native"
+
+    def _interceptors(self) -> list[grpc.ServerInterceptor]:
+        """Return what calls pass on their way to the handlers, outermost first."""
+        found: list[grpc.ServerInterceptor] = []
+        if self._guard is not None:
+            found.append(self._guard)
+        if self._tracing is not None:
+            found.append(self._tracing.interceptor)
+        return found
 
     def _listen(self, server: grpc.Server) -> int:
         """Answer calls from now on; returns the port."""
 
         def serve(address: str) -> int:
             try:
-                port = server.add_insecure_port(address)
+                if self._credentials is None:
+                    port = server.add_insecure_port(address)
+                else:
+                    port = server.add_secure_port(address, self._credentials)
             except RuntimeError as error:
                 raise ConfigurationError(f"cannot listen on {address}: is the port in use? ({error})") from error
             server.start()
@@ -205,8 +286,19 @@ class Server:
                 f"{', '.join(map(repr, sorted(names)))}"
             )
 
+    def _in_service(self) -> list[tuple[str, int]]:
+        return [(servable.name, servable.version) for servable in self.repository.servables()]
+
     def _is_ready(self) -> bool:
         return self._ready.is_set() if self._siblings is None else self._siblings.is_open
+
+    def _clock(self) -> Callable[[], float]:
+        """Return what times the runs by which a version is planned.
+
+        Beside calls it is the processor time of the thread, which counts no waiting for a core that they have; what
+        runs on an accelerator takes none.
+        """
+        return time.perf_counter if self._server is None or self._settings.providers else time.thread_time
 
     def _open_servable(self, name: str, version: int, path: Path, waiting: SharedCount | None = None) -> Servable:
         settings = self._settings
@@ -216,6 +308,7 @@ class Server:
             providers=settings.providers,
             fallback=settings.provider_fallback,
             cache=self._cache,
+            clock=self._clock(),
         )
         _warn_of_fallback(name, ensemble, settings.providers)
         policy = BatchPolicy(
@@ -223,7 +316,11 @@ class Server:
             max_queue_rows=settings.max_queue_rows,
             max_delay_s=settings.max_queue_delay_us * _US,
         )
-        return Servable(name, version, ensemble, policy, max_request_rows=settings.max_request_rows, waiting=waiting)
+        servable = Servable(
+            name, version, ensemble, policy, max_request_rows=settings.max_request_rows, waiting=waiting
+        )
+        self._observer.opened(servable, facts(servable))
+        return servable
 
 
 def _handler_threads(settings: ServeSettings, pool: Pool) -> int:
@@ -236,11 +333,46 @@ def _handler_threads(settings: ServeSettings, pool: Pool) -> int:
     return settings.handler_threads or max(_LEAST_HANDLERS, 4 * pool.n_cores)
 
 
+def _follow(repository: Repository[Servable]) -> bool:
+    """Poll, then give back to the system what models that went have left."""
+    before = {(one.name, one.version, one.digest) for one in repository.servables()}
+    is_settled = repository.poll()
+    if before != {(one.name, one.version, one.digest) for one in repository.servables()}:
+        trim_heap()
+    return is_settled
+
+
+def _connection_age(settings: ServeSettings) -> list[tuple[str, int]]:
+    """Return the options that have connections renewed; grpcio varies the age by a tenth, lest all go at once."""
+    if not settings.max_connection_age_s:
+        return []
+    return [
+        ("grpc.max_connection_age_ms", max(1, round(settings.max_connection_age_s * _MS))),
+        ("grpc.max_connection_age_grace_ms", max(1, round(settings.grace_s * _MS))),
+    ]
+
+
+def _only_with_grpcio(settings: ServeSettings) -> str:
+    """Return the first setting made that the native front end cannot do, "" if there is none."""
+    names = ("max_connection_age_s", "tls_cert", "tracing")
+    return next((name for name in names if getattr(settings, name)), "")
+
+
 def _native_front(
-    settings: ServeSettings, servicer: Servicer, pool: Pool, siblings: Siblings | None
+    settings: ServeSettings,
+    servicer: Servicer,
+    pool: Pool,
+    siblings: Siblings | None,
+    *,
+    access: Access | None,
+    log: CallLog,
 ) -> NativeFront | None:
     """Return the native front end where it is asked for, or none is and it is installed."""
     if settings.front_end == "grpcio":
+        return None
+    if setting := _only_with_grpcio(settings):
+        if settings.front_end == "native":
+            raise ConfigurationError(f"front_end 'native' cannot do {setting}: set front_end to 'grpcio' or 'auto'")
         return None
     if not is_installed():
         if settings.front_end == "native":
@@ -253,7 +385,18 @@ def _native_front(
         max_message_bytes=settings.max_message_bytes,
         count=None if siblings is None else siblings.calls,
         reuse_port=siblings is not None,
+        access=access,
+        log=log,
     )
+
+
+def _tracing() -> "Tracing":
+    """Return what makes spans of calls; only here is OpenTelemetry imported."""
+    try:
+        from .tracing import Tracing
+    except ImportError as error:
+        raise ConfigurationError(f"tracing needs OpenTelemetry ({error}): install widedeep[tracing]") from error
+    return Tracing()
 
 
 def _warn_of_fallback(name: str, ensemble: Ensemble, wanted: dict[str, tuple[str, ...]]) -> None:

@@ -3,28 +3,33 @@
 Knows the messages but not the transport: `server` wires these functions to gRPC and turns errors into statuses.
 """
 
-import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as distribution_version
 
 from ..contract.bundle import Bundle
-from ..contract.errors import DeadlineExceeded, InvalidInput, NotFound, NotReady, Unsupported, WidedeepError
+from ..contract.errors import Cancelled, DeadlineExceeded, InvalidInput, NotFound, NotReady, Unsupported, WidedeepError
 from ..engine.runtime import trim_heap
 from ..protocol import codec
 from ..protocol import messages as m
 from ..protocol.codec import Requested
-from ..protocol.service import DIGEST_PROPERTY
+from ..protocol.service import DIGEST_PROPERTY, OTHER_BUNDLE
 from . import describe
+from .call import Call
+from .counters import OK, Counters
 from .request import Request
 from .servable import Servable
 from .siblings import Models
-from .statistics import Counters
 from .view import State
 
 SERVER_NAME = "widedeep"
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
+
+
+_SLACK_S = 0.01
+"""gRPC counts from the caller's start on, so its deadlines pass a little before ours."""
+_LATE = "the deadline passed before the rows were executed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +56,20 @@ class Pending:
             Cancelled: `cancel` came first.
             WidedeepError: the rows could not be executed.
         """
-        success = False
+        status = WidedeepError.status
         try:
             timeout_s = None if self.deadline_s is None else max(0.0, self.deadline_s - time.monotonic())
             outputs = self.request.result(timeout_s)
-            success = True
+            status = OK
         except TimeoutError:
+            status = DeadlineExceeded.status
             self.request.cancel()
-            raise DeadlineExceeded("the deadline passed before the rows were executed") from None
+            raise DeadlineExceeded(_LATE) from None
+        except WidedeepError as error:
+            status = DeadlineExceeded.status if isinstance(error, Cancelled) and self._is_late else error.status
+            raise
         finally:
-            self.servable.statistics.record_request(time.monotonic() - self.started_s, success=success)
+            self.servable.statistics.record_request(time.monotonic() - self.started_s, status)
         return codec.encode_outputs(
             outputs,
             self.requested,
@@ -70,9 +79,18 @@ class Pending:
             class_names=self.servable.class_names,
         )
 
+    @property
+    def _is_late(self) -> bool:
+        """Whether the deadline has passed, at which gRPC ends a call as if its caller had gone."""
+        return self.deadline_s is not None and time.monotonic() >= self.deadline_s - _SLACK_S
+
     def on_done(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, when `response` will not wait: from the thread that ends the request, or at once."""
         self.request.on_end(callback)
+
+    def expire(self) -> None:
+        """Tell that the caller's time is over; rows not yet in a batch are dropped."""
+        self.request.end(DeadlineExceeded(_LATE))
 
     def cancel(self) -> None:
         """Tell that nobody waits any more; rows not yet in a batch are dropped."""
@@ -194,12 +212,13 @@ class Servicer:
         _give_back_memory()
         return m.RepositoryModelUnloadResponse()
 
-    def infer(self, request: m.ModelInferRequest, time_left_s: float | None) -> Pending:
+    def infer(self, request: m.ModelInferRequest, time_left_s: float | None, call: Call | None = None) -> Pending:
         """Check a request and queue its rows.
 
         Args:
             request: the message.
             time_left_s: seconds until the caller's deadline; a `timeout` parameter can only shorten it.
+            call: what the request came with.
 
         Raises:
             WidedeepError: the request is refused; see the classes.
@@ -208,12 +227,15 @@ class Servicer:
         servable, member = self._servable(request.model_name, request.model_version)
         if member:
             raise NotFound(f"{request.model_name!r} is a member: ask model {servable.name!r} for 'scores/{member}'")
+        if call is not None:
+            call.reached_model = True
         try:
             timeouts = [s for s in (time_left_s, codec.timeout_s(request)) if s is not None]
             timeout_s = min(timeouts, default=None)
-            servable, requested, queued = self._submit(servable, request, timeout_s)
-        except WidedeepError:
-            servable.statistics.record_request(time.monotonic() - started_s, success=False)
+            servable, requested, queued = self._submit(servable, request, timeout_s, call)
+        except Exception as error:
+            status = error.status if isinstance(error, WidedeepError) else WidedeepError.status
+            servable.statistics.record_request(time.monotonic() - started_s, status)
             raise
         return Pending(
             servable=servable,
@@ -225,7 +247,7 @@ class Servicer:
         )
 
     def _submit(
-        self, servable: Servable, request: m.ModelInferRequest, timeout_s: float | None
+        self, servable: Servable, request: m.ModelInferRequest, timeout_s: float | None, call: Call | None
     ) -> tuple[Servable, Sequence[Requested], Request]:
         """Queue the request's rows; where the version has just been swapped, at its successor."""
         bundle = servable.bundle
@@ -233,12 +255,12 @@ class Servicer:
         inputs, n_rows = servable.reader.inputs(request)
         requested = servable.reader.requested(request)
         try:
-            return servable, requested, servable.submit(inputs, n_rows, [r.name for r in requested], timeout_s)
+            return servable, requested, servable.submit(inputs, n_rows, [r.name for r in requested], timeout_s, call)
         except NotReady:
             successor = self._repository.get(request.model_name, request.model_version)
             if successor is servable:
                 raise
-            return self._submit(successor, request, timeout_s)
+            return self._submit(successor, request, timeout_s, call)
 
     def _statistics(self, servables: Sequence[Servable]) -> list[m.ModelStatistics]:
         counted = zip(servables, self._counters(servables), strict=True)
@@ -259,7 +281,6 @@ class Servicer:
 
 def _give_back_memory() -> None:
     """Return to the system what models that are gone have left (measured on a net of 94 MB: 169 -> 64 MB)."""
-    gc.collect()
     trim_heap()
 
 
@@ -269,6 +290,5 @@ def _check_digest(request: m.ModelInferRequest, bundle: Bundle) -> None:
         digest = request.parameters[DIGEST_PROPERTY].string_param
         if digest != bundle.digest:
             raise InvalidInput(
-                f"the request was made for the bundle of digest {digest!r}; model {request.model_name!r} is now the "
-                f"bundle of digest {bundle.digest!r}"
+                f"{OTHER_BUNDLE} {digest!r}; model {request.model_name!r} is now the bundle of digest {bundle.digest!r}"
             )

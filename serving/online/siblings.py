@@ -3,12 +3,12 @@
 `workers.worker` is what stands behind it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from .counters import Counters
 from .servable import Servable
-from .statistics import Counters
 from .tally import SharedCount
 from .view import Entry
 
@@ -42,6 +42,10 @@ class Models(Protocol):
 
     def index(self) -> list[Entry]:
         """Return all versions seen on disk, with their states."""
+        ...
+
+    def load_failures(self) -> Mapping[str, int]:
+        """Return model -> how often one of its versions could not be loaded."""
         ...
 
     def load(self, name: str) -> None:

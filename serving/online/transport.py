@@ -1,6 +1,5 @@
 """What every handler does with its call: run on the right threads, read bytes and deadline, fail with a status."""
 
-import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,8 +12,6 @@ from ..contract.errors import InvalidInput, WidedeepError
 from ..protocol.codec import FOREVER_S
 from ..protocol.statuses import status_of
 from .tally import SharedCount, Tally
-
-_LOG = logging.getLogger(__name__)
 
 _MAX_MESSAGE_BYTES = 2000
 """A status travels percent-encoded, which triples it at worst, in metadata, of which peers take 8 KiB as a rule: a
@@ -51,6 +48,11 @@ class HandlerPool(ThreadPoolExecutor):
         self._under_way = under_way or Tally()
         self._here = _Here()
         self._refusals = ThreadPoolExecutor(_REFUSAL_THREADS, f"{name}-refusal", initializer=self._here.refuse)
+
+    @property
+    def n_under_way(self) -> int:
+        """Calls of this process that wait or are handled."""
+        return self._under_way.own
 
     @property
     def is_full(self) -> bool:
@@ -128,23 +130,23 @@ def time_left_s(context: grpc.ServicerContext) -> float | None:
 
 def abort(context: grpc.ServicerContext, error: Exception) -> NoReturn:
     """End a call with an error's status and message."""
-    context.abort(*status_and_message(error))
+    context.abort(*told(error))
     raise AssertionError("abort always raises")
 
 
-def status_and_message(error: Exception) -> tuple[grpc.StatusCode, str]:
-    """Return what the caller is told; an unexpected error is logged in full and told as nothing but INTERNAL.
+def told(error: Exception) -> tuple[grpc.StatusCode, str]:
+    """Return what the caller is told of an error; of an unexpected one that is nothing but INTERNAL.
 
     A long message, which may repeat a name or shape from the request, is cut.
     """
     if isinstance(error, WidedeepError):
-        return status_of(error), _cut(str(error))
-    _LOG.error("unexpected error", exc_info=error)
+        return status_of(error), cut(str(error))
     return grpc.StatusCode.INTERNAL, "internal error; the server's log has the details"
 
 
-def _cut(message: str) -> str:
+def cut(message: str, limit: int = _MAX_MESSAGE_BYTES) -> str:
+    """Return a message with what is beyond so many bytes left out."""
     data = message.encode(errors="replace")
-    if len(data) <= _MAX_MESSAGE_BYTES:
+    if len(data) <= limit:
         return message
-    return f"{data[:_MAX_MESSAGE_BYTES].decode(errors='ignore')} ... ({len(data)} bytes)"
+    return f"{data[:limit].decode(errors='ignore')} ... ({len(data)} bytes)"

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 from ..contract.errors import NotFound, NotReady
+from ..contract.versions import number_of
 
 
 class Version(Protocol):
@@ -22,6 +23,11 @@ class Version(Protocol):
     @property
     def version(self) -> int:
         """Its number."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Digest of its bundle."""
         ...
 
     def close(self) -> None:
@@ -105,9 +111,3 @@ class View(Generic[V]):
         return NotReady(
             f"model {name!r} version {newest.version} is {newest.state}: {newest.reason or 'not ready yet'}"
         )
-
-
-def number_of(text: str) -> int | None:
-    """Return the version that `text` spells canonically (`1`, not `01`) in at most 64 bits, else None."""
-    canonical = text.isascii() and text.isdigit() and len(text) <= 18 and (text == "0" or text[0] != "0")
-    return int(text) if canonical else None

@@ -4,7 +4,7 @@ It is answered from one more pool, which holds this project's .proto files, the 
 and nothing else that the process may have loaded. Versions v1 and v1alpha differ in nothing but their package.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +12,7 @@ import grpc
 from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
@@ -43,7 +44,7 @@ def add_reflection(server: grpc.Server, service_names: Sequence[str]) -> Callabl
         calls.add(context)
         if not context.add_callback(lambda: calls.discard(context)):
             calls.discard(context)
-        return servicer.ServerReflectionInfo(requests, context)
+        return servicer.ServerReflectionInfo(_parsed(requests, context), context)
 
     def end() -> None:
         for context in tuple(calls):
@@ -54,13 +55,24 @@ def add_reflection(server: grpc.Server, service_names: Sequence[str]) -> Callabl
     )
     handler = grpc.stream_stream_rpc_method_handler(
         answer,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     server.add_generic_rpc_handlers(
         tuple(grpc.method_handlers_generic_handler(name, {_METHOD: handler}) for name in names)
     )
     return end
+
+
+def _parsed(requests: Iterable[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
+    """Give the messages that bytes spell, and end the call where they spell none.
+
+    What gRPC cannot parse itself it leaves open behind a front end, so that a server that stops waits for it in vain.
+    """
+    for data in requests:
+        try:
+            yield reflection_pb2.ServerReflectionRequest.FromString(data)
+        except DecodeError:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the {len(data)} bytes received are no request")
 
 
 def _pool() -> DescriptorPool:

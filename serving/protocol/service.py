@@ -16,6 +16,8 @@ CLASSES_PROPERTY = "widedeep.classes"
 """Property of ModelMetadata that holds the names of the classes in score order as a JSON list."""
 
 DIGEST_PROPERTY = "widedeep.digest"
+OTHER_BUNDLE = "the request was made for the bundle of digest"
+"""How the refusal of a request begins that names a bundle which is not the one served."""
 """Property of ModelMetadata that holds the bundle's digest. A ModelInfer request may carry it as a parameter of this
 name, and then no other bundle answers it: a client that put columns in the order of one bundle's features must not get
 the answer of another that has the same shapes."""

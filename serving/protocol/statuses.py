@@ -10,6 +10,8 @@ from ..contract.errors import (
     NotFound,
     NotReady,
     Overloaded,
+    PermissionDenied,
+    Unauthenticated,
     Unsupported,
     WidedeepError,
 )
@@ -25,6 +27,8 @@ _ERRORS: dict[grpc.StatusCode, type[WidedeepError]] = {
         NotFound,
         NotReady,
         Overloaded,
+        PermissionDenied,
+        Unauthenticated,
         Unsupported,
     )
 }

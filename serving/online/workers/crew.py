@@ -3,15 +3,16 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 from ...contract.errors import BundleError, ExecutionError, NotReady, WidedeepError
+from ..counts import Counts
 from ..view import View
 from .board import FIRST_SERVABLE, N_COUNTS, Board
 from .control import Answer, Connection, ConnectionLost
-from .counts import Counts
 from .ledger import Ledger
 from .spelling import spell_view
 
@@ -82,6 +83,10 @@ class Crew:
             except ConnectionLost:
                 continue
         return answers
+
+    def begin(self, question: str, **arguments: Answer) -> list[tuple[int, "Future[Answer]"]]:
+        """Ask all workers and return their answers to come, each with the life of the worker that gives it."""
+        return [(mate.life, mate.connection.begin(question, **arguments)) for mate in self._mates.values()]
 
     def open(self, name: str, version: int, path: Path) -> Deployed:
         """Open a version in all workers, or in none.
@@ -154,8 +159,7 @@ class Crew:
             mate.connection.close()
 
     def _record(self, keys: Sequence[str] | None) -> None:
-        replies = [(mate.life, mate.connection.begin("statistics", keys=keys)) for mate in self._mates.values()]
-        for life, reply in replies:
+        for life, reply in self.begin("statistics", keys=keys):
             try:
                 self._ledger.record(life, reply.result())
             except ConnectionLost:

@@ -2,9 +2,9 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from .counts import Counts, newest, summed
+from ..counts import Counts, newest, summed
 
 ByServable = Mapping[str, Sequence[Counts]]
 """Key of a servable -> its counters, then each of its members'."""
@@ -35,6 +35,12 @@ class Ledger:
         with self._lock:
             known = {key: list(self._known[key].values()) for key in keys if key in self._known}
         return {key: [summed(parts) for parts in zip(*each, strict=True)] for key, each in known.items()}
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Drop what is known of all others."""
+        with self._lock:
+            for key in self._known.keys() - set(keys):
+                del self._known[key]
 
     def forget(self, key: str) -> None:
         """Drop what is known of a servable that is gone."""

@@ -1,7 +1,7 @@
 """A worker's repository: it holds open what the supervisor tells it to, and shows the view that is current for all."""
 
-import gc
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +86,11 @@ class Replica:
         """Have the supervisor unload a model in all workers; raises what `Repository.unload` does."""
         self._supervisor.ask("unload", name=name)
 
+    def load_failures(self) -> Mapping[str, int]:
+        """Return model -> how often one of its versions could not be loaded."""
+        failures: dict[str, int] = self._supervisor.ask("load_failures")
+        return failures
+
     def start(self) -> None:
         """Do nothing: by now the supervisor has had everything opened."""
 
@@ -118,7 +123,6 @@ class Replica:
             return
         servable.close()
         del servable
-        gc.collect()
         trim_heap()
 
     def open_now(self) -> dict[int, Servable]:

@@ -15,11 +15,15 @@ from queue import Empty, SimpleQueue
 
 from ...contract.errors import ExecutionError, WidedeepError
 from ...settings import ServeSettings
+from ..metrics.site import Site
+from ..metrics.watch import Watch
+from ..polling import Poller
 from ..repository import Repository, Source
 from .board import Board
 from .control import Connection, ConnectionLost
 from .crew import Crew, Deployed, Mate
 from .nursery import Nursery, Run
+from .overview import Overview
 from .port import hold_port
 from .restarts import delay_s
 
@@ -57,7 +61,7 @@ class Supervisor:
         """Take the port, have every model loaded by every worker, then listen, then turn ready.
 
         Raises:
-            ConfigurationError: the port is taken, nothing to serve, a provider is missing or meant for no member here.
+            ConfigurationError: a port is taken, nothing to serve, a provider is missing or meant for no member here.
             BundleError: a bundle is damaged or fails its golden check.
             ExecutionError: workers die.
         """
@@ -72,7 +76,14 @@ class Supervisor:
             max_versions=settings.versions,
             publish=self._crew.show,
         )
+        self._poller = Poller(self._repository.poll, settings.poll_interval_s)
         self._nursery.start()
+        self._overview = Overview(self._crew)
+        watch = Watch(
+            self._repository, self._overview.observation, lambda: self._board.is_open, n_workers=settings.workers
+        )
+        self._site = Site(watch, settings)
+        self._site.start()
         for place in range(settings.workers):
             self._crew.join(self._forked(place))
         self._crew.ask("prepare")
@@ -84,10 +95,21 @@ class Supervisor:
         self._board.is_open = True
         self._crew.ask("turn", ready=True)
         self._tender.start()
+        self._poller.start()
+
+    def served(self) -> set[tuple[str, int]]:
+        """Return the names and versions of the models that are ready."""
+        return {(one.name, one.version) for one in self._repository.servables()}
 
     def summary(self) -> list[str]:
         """Return the lines that tell a person what is served, by how many workers, and where."""
-        return [*self._summary[:-1], f"{self._settings.workers} workers", self._summary[-1]]
+        workers = f"{self._settings.workers} workers"
+        return [*self._summary[:-1], workers, *self._site.summary(), self._summary[-1]]
+
+    @property
+    def metrics_port(self) -> int:
+        """Where metrics, health and the status page are served; 0 if they are not."""
+        return self._site.port
 
     def stop(self) -> None:
         """Turn not ready in all workers, have them answer what they accepted, and let them go."""
@@ -96,6 +118,8 @@ class Supervisor:
         self._tender.join()
         self._board.is_open = False
         self._crew.ask("turn", ready=False)
+        # A load under way ends first, and calls are answered meanwhile: workers cannot go over one.
+        self._poller.stop(self._settings.grace_s)
         # Step by step: a caller that one worker has turned back must find all others shut, for a gRPC server that
         # shuts cancels the calls that are on their way to it.
         for step in ("hold", "shut", "leave"):
@@ -104,6 +128,7 @@ class Supervisor:
         self._nursery.close()
         for held in self._held:
             held.close()
+        self._site.stop()
 
     def _prepare(self) -> Run:
         """Import what workers need, in the nursery, and return what they do."""
@@ -119,7 +144,12 @@ class Supervisor:
         connection = Connection(end, lost=lambda: self._lost.put(mate), name=f"worker {place}")
         mate = Mate(place, next(self._lives), connection)
         connection.start(
-            {"load": self._repository.load, "unload": self._repository.unload, "statistics": self._crew.statistics}
+            {
+                "load": self._repository.load,
+                "unload": self._repository.unload,
+                "load_failures": lambda: dict(self._repository.load_failures()),
+                "statistics": self._crew.statistics,
+            }
         )
         return mate
 
@@ -131,6 +161,8 @@ class Supervisor:
                 dead = self._lost.get(timeout=_RECORD_S)
             except Empty:
                 self._crew.record()
+                if self._settings.metrics:
+                    self._overview.record()
                 continue
             if dead is None or not self._crew.is_in(dead):
                 continue
@@ -164,5 +196,6 @@ class Supervisor:
         except (ConnectionLost, WidedeepError, RuntimeError) as error:
             _LOG.error("worker %d did not come up: %s", place, error)
             mate.connection.close()
+            self._poller.hurry()  # another bundle may lie there by now
             return False
         return True

@@ -6,7 +6,7 @@ are the supervisor's to act upon; here they are ignored.
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -14,16 +14,18 @@ from queue import SimpleQueue
 from typing import Any
 
 from ...engine.pool import available_cores
+from ...logs import number_worker
 from ...settings import ServeSettings
+from ..counters import Counters, read, spell
+from ..counts import Counts
+from ..metrics.observation import Key, Observation
+from ..metrics.spelling import Told, spell_observation
 from ..servable import Servable
 from ..server import Server
 from ..siblings import OpenServable
-from ..statistics import Counters
 from ..tally import SharedCount
 from .board import CALLS, STREAMS, Board
 from .control import Connection
-from .counters import read, spell
-from .counts import Counts
 from .replica import Replica
 
 
@@ -43,11 +45,14 @@ class Worker:
             board: descriptor of the shared memory; closed here.
             place: which worker this is, from 0.
         """
+        number_worker(place)
         self._place = place
         self._board = Board(board, settings.workers)
         os.close(board)
         self._jobs: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
         self._is_stopped = False
+        self._observation: Callable[[], Observation] = Observation
+        self._observed: Mapping[Key, tuple[int, Mapping[str, int]]] = {}
         self._told: dict[int, tuple[int, int, int]] = {}
         self._supervisor = Connection(control, lost=self._end, name="supervisor")
         self._path = path
@@ -56,7 +61,7 @@ class Worker:
 
     def run(self) -> None:
         """Do what the supervisor says until it lets go."""
-        self._supervisor.start({"prepare": partial(self._on_main_thread, self._prepare)})
+        self._supervisor.start({"prepare": partial(self._on_main_thread, self._prepare), "observe": self._observe})
         while (job := self._jobs.get()) is not None:
             work, done = job
             try:
@@ -100,6 +105,7 @@ class Worker:
     def _prepare(self) -> None:
         """Make the server, which may find that its settings cannot work here; the rest can be asked then."""
         self._server = Server(self._path, self._settings, siblings=self)
+        self._observation = self._server.observation
         self._supervisor.answer(
             {
                 "open": self._replica.open,
@@ -129,6 +135,14 @@ class Worker:
                 self._told[key] = state
             found[str(key)] = [spell(each) for each in counters]
         return found
+
+    def _observe(self, *, in_full: bool) -> Told:
+        """Return what this worker has served, or only what has changed since it was asked last."""
+        observation = self._observation()
+        changes = {seen.facts.key: (seen.total.executions, seen.total.calls) for seen in observation.versions}
+        unchanged = () if in_full else [key for key, now in changes.items() if self._observed.get(key) == now]
+        self._observed = changes
+        return spell_observation(observation, unchanged)
 
     def _listen(self) -> list[str]:
         self._server.start()

@@ -17,6 +17,7 @@ from triton_calls import INFER, infer_bytes, request_message
 from tritonclient.grpc import InferenceServerClient, service_pb2
 from widedeep.serving.contract.errors import ConfigurationError
 from widedeep.serving.engine.pool import Pool
+from widedeep.serving.online.call import Call
 from widedeep.serving.online.native import NativeFront, is_installed
 from widedeep.serving.online.server import Server
 from widedeep.serving.online.servicer import Servicer
@@ -102,10 +103,10 @@ def test_calls_above_the_limit_are_refused_at_once(start_server: Starter, reposi
 def test_a_backlog_before_the_dispatcher_is_cut_to_the_limit(servicer: Servicer) -> None:
     came, go = threading.Event(), threading.Event()
 
-    def infer(request: m.ModelInferRequest, left_s: float | None) -> Any:
+    def infer(request: m.ModelInferRequest, left_s: float | None, call: Call) -> Any:
         came.set()
         assert go.wait(20)
-        return servicer.infer(request, left_s)
+        return servicer.infer(request, left_s, call)
 
     with listening(infer, max_calls=150) as (front, channel):
         first = begin(channel)
@@ -159,8 +160,8 @@ def test_a_large_answer_under_way_arrives_before_the_server_is_gone(servicer: Se
     n_rows = 400_000
     came, go = threading.Event(), threading.Event()
 
-    def infer(request: m.ModelInferRequest, left_s: float | None) -> Any:
-        pending = servicer.infer(request, left_s)
+    def infer(request: m.ModelInferRequest, left_s: float | None, call: Call) -> Any:
+        pending = servicer.infer(request, left_s, call)
         came.set()
         assert go.wait(20)
         return pending
@@ -182,10 +183,10 @@ def test_a_large_answer_under_way_arrives_before_the_server_is_gone(servicer: Se
 def test_calls_that_come_while_it_drains_are_refused_and_those_before_answered(servicer: Servicer) -> None:
     came, go = threading.Event(), threading.Event()
 
-    def infer(request: m.ModelInferRequest, left_s: float | None) -> Any:
+    def infer(request: m.ModelInferRequest, left_s: float | None, call: Call) -> Any:
         came.set()
         assert go.wait(20)
-        return servicer.infer(request, left_s)
+        return servicer.infer(request, left_s, call)
 
     with listening(infer) as (front, channel):
         accepted = begin(channel)
@@ -209,10 +210,10 @@ def test_calls_that_come_while_it_drains_are_refused_and_those_before_answered(s
 def test_a_call_that_is_being_read_does_not_count_as_answered(servicer: Servicer) -> None:
     seen: list[bool] = []
 
-    def infer(request: m.ModelInferRequest, time_left_s: float | None) -> Any:
+    def infer(request: m.ModelInferRequest, time_left_s: float | None, call: Call) -> Any:
         assert front._dispatcher is not None
         seen.append(front._dispatcher.is_answered)
-        return servicer.infer(request, time_left_s)
+        return servicer.infer(request, time_left_s, call)
 
     with listening(infer) as (front, channel):
         assert len(begin(channel).result().raw_output_contents) == 2

@@ -111,6 +111,19 @@ def test_an_unknown_symbol_is_not_found(channel: grpc.Channel, version: str) -> 
     assert response.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_bytes_that_are_no_request_are_refused_and_hold_up_no_stop(
+    start_server: Callable[..., Server], repository_path: Path, version: str
+) -> None:
+    own = start_server(repository_path, grace_s=600)
+    with grpc.insecure_channel(own.address) as channel:
+        call = channel.unary_unary(f"/{version}.ServerReflection/ServerReflectionInfo")
+        with pytest.raises(grpc.RpcError) as refused:
+            call(b"\xff", timeout=20)
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        own.stop()
+
+
 def test_a_reflection_call_left_open_does_not_hold_up_the_stop(
     start_server: Callable[..., Server], repository_path: Path
 ) -> None:

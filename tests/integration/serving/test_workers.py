@@ -476,6 +476,36 @@ def test_settings_that_cannot_work_here_end_the_command_with_a_message(repositor
     assert "widedeep serve: providers for unknown member 'depe'" in failed.stderr
 
 
+def test_workers_follow_the_disk_together_and_a_new_one_comes_up_with_what_they_serve(
+    serve: Starter, tmp_path: Path, front_end: str
+) -> None:
+    models = tmp_path / "models"
+    make_bundle(models / "animals" / "1")
+    command = serve(models, "--front-end", front_end, "--poll-interval-s", "0.1")
+    with connected(command.address) as clients:
+        make_bundle(models / "animals" / "2", seed=2)
+        wait_for(lambda: answered_version(clients[0], "animals") == "2")
+        assert {answered_version(client, "animals") for client in clients} == {"2"}
+        make_bundle(tmp_path / "3", seed=3)
+        (tmp_path / "3" / "members" / "deep.onnx").write_bytes(b"x")
+        (tmp_path / "3").rename(models / "animals" / "3")
+        wait_for(lambda: any("has changed" in each.reason for each in clients[0].get_model_repository_index().models))
+        assert {answered_version(client, "animals") for client in clients} == {"2"}
+    before = command.workers()
+    os.kill(before[0], signal.SIGKILL)
+    wait_for(lambda: len(now := command.workers()) == 2 and before[0] not in now)
+    with connected(command.address) as clients:
+        wait_for(lambda: {each for client in clients for each in versions_answered(client)} == {"2"})
+    command.process.send_signal(signal.SIGTERM)
+    assert command.end() == 0
+
+
+def versions_answered(client: InferenceServerClient) -> list[str]:
+    with contextlib.suppress(InferenceServerException):
+        return [answered_version(client, "animals")]
+    return []
+
+
 @pytest.mark.slow
 def test_a_worker_that_finds_another_bundle_on_disk_never_serves_it_beside_the_old_one(
     serve: Starter, tmp_path: Path

@@ -33,7 +33,19 @@ SETTINGS: dict[str, tuple[Any, str, str]] = {
     "grace_s": (2.0, "2", "2"),
     "front_end": ("grpcio", "grpcio", '"grpcio"'),
     "cache_dir": ("/var/cache/widedeep", "/var/cache/widedeep", '"/var/cache/widedeep"'),
+    "tls_cert": ("server.pem", "server.pem", '"server.pem"'),
+    "tls_key": ("server.key", "server.key", '"server.key"'),
+    "tls_client_ca": ("ca.pem", "ca.pem", '"ca.pem"'),
+    "tokens": ("tokens", "tokens", '"tokens"'),
+    "max_connection_age_s": (60.0, "60", "60"),
+    "metrics": (False, "false", "false"),
+    "metrics_host": ("127.0.0.1", "127.0.0.1", '"127.0.0.1"'),
+    "metrics_port": (9002, "9002", "9002"),
+    "poll_interval_s": (1.5, "1.5", "1.5"),
     "log_level": ("warning", "warning", '"warning"'),
+    "log_format": ("json", "json", '"json"'),
+    "log_calls": (True, "true", "true"),
+    "tracing": (True, "true", "true"),
 }
 
 
@@ -65,8 +77,8 @@ def test_a_setting_can_be_a_flag_a_variable_or_a_key_of_the_file(
     value, text, in_toml = SETTINGS[name]
     default = getattr(ServeSettings.load({}), name)
     assert default != value
-    flag = "--" + name.replace("_", "-")
-    flags = parsed(flag) if value is True else parsed(flag, text)
+    flag = name.replace("_", "-")
+    flags = parsed(f"--{flag}" if value else f"--no-{flag}") if isinstance(value, bool) else parsed(f"--{flag}", text)
     assert getattr(ServeSettings.load(flags), name) == value
     assert getattr(ServeSettings.load({}, toml(tmp_path, f"{name} = {in_toml}")), name) == value
     monkeypatch.setenv(f"WIDEDEEP_{name.upper()}", text)

@@ -20,7 +20,7 @@ from widedeep.serving.contract.errors import (
 from widedeep.serving.contract.tensors import DataType, TensorSpec
 from widedeep.serving.protocol import codec
 from widedeep.serving.protocol import messages as m
-from widedeep.serving.protocol.service import DIGEST_PROPERTY, INPUTS_PROPERTY
+from widedeep.serving.protocol.service import DIGEST_PROPERTY, INPUTS_PROPERTY, OTHER_BUNDLE
 
 ROWS = np.arange(6, dtype=np.float32).reshape(3, 2)
 
@@ -259,3 +259,17 @@ def test_a_conversation_tied_to_one_bundle_ends_where_another_is_served() -> Non
     with pytest.raises(BundleError, match="model 'sums': expected the bundle of digest 'abc', served is 'def'"):
         script.predict()
     assert script.called() == ["ModelMetadata", "ModelInfer", "ModelInfer", "ModelMetadata"]
+
+
+def test_servers_that_have_different_bundles_are_tried_until_one_fits() -> None:
+    script = Script()
+    script.digest = "abc"
+    refuse = fail(InvalidInput(f"{OTHER_BUNDLE} 'abc'; model 'sums' is now another one"))
+    script.answers = [script.serve, refuse, script.serve, refuse, script.serve, script.serve]
+    np.testing.assert_array_equal(script.predict()["total"], [[1], [5], [9]])
+    assert script.called() == ["ModelMetadata", "ModelInfer"] * 3
+    assert script.waits == [1.0]
+    script.answers = [refuse, script.serve] * 20
+    with pytest.raises(InvalidInput, match=OTHER_BUNDLE):
+        script.predict()
+    assert script.now < 20

@@ -11,6 +11,7 @@ from widedeep.serving.contract.combiner import (
     MeanPool,
     combiner_from_json,
     softmax,
+    weights_by_member,
 )
 from widedeep.serving.contract.errors import BundleError
 
@@ -117,3 +118,14 @@ def test_rows_without_any_probability_become_uniform() -> None:
 def test_damaged_parameters_are_refused(data: dict[str, object], message: str) -> None:
     with pytest.raises(BundleError, match=message):
         combiner_from_json(data)
+
+
+def test_one_weight_a_member_shows_its_part_in_any_combiner() -> None:
+    by_member = LinearPool(np.array([0.7, -0.3]))
+    by_class = LinearPool(np.array([[0.2, -0.4], [0.6, 0.6]]))
+    stacked = LogPool(np.array([[[1.0, 0.0], [0.0, 3.0]], [[1.0, 0.0], [0.0, 3.0]]]))  # (outputs, members, outputs)
+    np.testing.assert_allclose(weights_by_member(by_member), [0.7, -0.3])
+    np.testing.assert_allclose(weights_by_member(by_class), [0.3, 0.6])
+    np.testing.assert_allclose(weights_by_member(LogPool(np.array([2.0, 1.0]))), [2.0, 1.0])
+    np.testing.assert_allclose(weights_by_member(stacked), [0.5, 1.5])
+    np.testing.assert_allclose(weights_by_member(MeanPool((by_class, stacked))), [7 / 24, 17 / 24])

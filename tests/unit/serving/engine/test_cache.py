@@ -207,6 +207,15 @@ def test_the_least_recently_used_entries_go_first(folder: Path) -> None:
     assert [cache.find(key) is not None for key in keys] == [True, False, True, True]
 
 
+def test_a_folder_that_is_no_entry_is_left_alone(folder: Path) -> None:
+    cache = Cache.open(folder, max_bytes=1)
+    (folder / "remote").mkdir()
+    (folder / "remote" / "file").write_bytes(bytes(100))
+    os.utime(folder / "remote", (0, 0))
+    cache.write(KEY, PLAN)
+    assert (folder / "remote" / "file").exists()
+
+
 def test_what_exceeds_the_limit_alone_is_not_kept(folder: Path) -> None:
     cache = Cache.open(folder, max_bytes=2000)
     cache.write(KEY, PLAN)

@@ -1,9 +1,9 @@
+import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import pytest
 from widedeep.serving.engine import pool as pool_module
@@ -188,12 +188,11 @@ def test_workers_that_cannot_all_be_started_are_completed_later(monkeypatch: pyt
     pool.close()
 
 
-def test_the_cgroup_quota_limits_the_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "cpu.max").write_text("50000 100000\n")
-    monkeypatch.setattr(pool_module, "CPU_MAX", tmp_path / "cpu.max")
-    assert available_cores() == 1
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert available_cores() >= 1
+@pytest.mark.parametrize(("quota", "cores"), [(None, 3), (0.5, 1), (1.25, 2), (64.0, 3)])
+def test_the_cgroup_quota_limits_the_cores(monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(pool_module, "cpu_quota", lambda: quota)
+    assert available_cores() == cores
 
 
 def test_a_worker_that_joins_a_long_list_sees_to_others_in_between() -> None:

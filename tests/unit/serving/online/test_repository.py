@@ -1,5 +1,6 @@
 """The repository over folders that only look like bundles; what stands in for servables tells when it is closed."""
 
+import hashlib
 import logging
 import shutil
 import threading
@@ -18,6 +19,7 @@ class Opened:
 
     def __init__(self, name: str, version: int, path: Path) -> None:
         self.name, self.version, self.path = name, version, path
+        self.digest = hashlib.sha256((path / "bundle.json").read_bytes()).hexdigest()
         self.closed = False
 
     def close(self) -> None:

@@ -1,20 +1,23 @@
+import json
 from dataclasses import fields
 
 from hypothesis import given
 from hypothesis import strategies as st
-from widedeep.serving.online.statistics import BatchTimes, Counters, Duration
-from widedeep.serving.online.workers.counters import read, spell
-from widedeep.serving.online.workers.counts import newest, summed
+from widedeep.serving.online.counters import BatchTimes, Counters, Duration, Histogram, Histograms, read, spell
+from widedeep.serving.online.counts import newest, summed
 from widedeep.serving.online.workers.ledger import Ledger
 
 numbers = st.integers(0, 1 << 60)
 durations = st.builds(Duration, numbers, numbers)
 times = st.builds(BatchTimes, durations, durations, durations)
+histograms = st.builds(Histogram, st.lists(numbers, min_size=3, max_size=3), numbers)
 counters = st.builds(
     Counters,
     *(numbers, numbers, numbers),
     *(durations, durations, durations, durations, durations, durations),
     batches=st.dictionaries(st.integers(1, 256), times, max_size=3),
+    calls=st.dictionaries(st.sampled_from(["OK", "INTERNAL", "NOT_FOUND"]), numbers),
+    histograms=st.builds(Histograms, *(histograms,) * 6),
 )
 
 
@@ -28,7 +31,7 @@ def counted(rows: int, at_ms: int = 0, **batches: int) -> Counters:
 
 @given(counters)
 def test_counters_come_back_as_they_were_spelled(given_counters: Counters) -> None:
-    assert read(spell(given_counters)) == given_counters
+    assert read(json.loads(json.dumps(spell(given_counters)))) == given_counters
 
 
 @given(counters, counters)
@@ -40,6 +43,11 @@ def test_every_count_is_a_sum_and_the_time_of_the_last_inference_the_latest(firs
         if isinstance(both, Duration):
             assert (both.count, both.ns) == (mine.count + theirs.count, mine.ns + theirs.ns)
     assert total.rows == first.rows + second.rows
+    statuses = first.calls.keys() | second.calls.keys()
+    assert total.calls == {status: first.calls.get(status, 0) + second.calls.get(status, 0) for status in statuses}
+    mine, theirs, both = (each.histograms.queue for each in (first, second, total))
+    assert both.counts == [a + b for a, b in zip(mine.counts, theirs.counts, strict=True)]
+    assert both.total == mine.total + theirs.total
     assert total.batches.keys() == first.batches.keys() | second.batches.keys()
     for size, both in total.batches.items():
         parts = [each.batches[size].compute_infer.ns for each in (first, second) if size in each.batches]

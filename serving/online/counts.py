@@ -1,6 +1,6 @@
 """Counters of several workers as one: pure functions over counters in JSON's terms, as the control socket carries them.
 
-One worker's counters are fields whose values are numbers or, for durations and batch sizes, objects of such fields.
+One worker's counters are fields whose values are numbers, lists of numbers of one length, or objects of such fields.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +23,14 @@ def newest(counts: Sequence[Counts]) -> Counts:
     return _combined(counts, max)
 
 
-def _combined(counts: Sequence[Counts], combine: Callable[[int, int], int]) -> Counts:
+def _combined(counts: Sequence[Counts], combine: Callable[[Any, Any], Any]) -> Counts:
     whole: dict[str, Any] = {}
     for each in counts:
         for name, value in each.items():
             if isinstance(value, Mapping):
                 whole[name] = _combined([whole.get(name, {}), value], combine)
+            elif isinstance(value, list):
+                whole[name] = list(map(combine, whole[name], value)) if name in whole else value
             elif name in whole:
                 whole[name] = max(whole[name], value) if name == _LATEST else combine(whole[name], value)
             else:
