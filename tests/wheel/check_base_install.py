@@ -76,7 +76,7 @@ def test_the_installed_package_is_tested_and_not_the_source() -> None:
 def test_help_lists_every_command() -> None:
     done = run("--help")
     assert done.returncode == 0, done.stderr
-    for command in ("serve", "inspect", "verify", "demo", "score", "train", "report"):
+    for command in ("serve", "inspect", "verify", "demo", "score", "train", "report", "push", "pull"):
         assert re.search(rf"^  {command} +\w+", done.stdout, re.MULTILINE)
 
 
@@ -95,6 +95,15 @@ def test_a_command_that_needs_extras_names_them(arguments: list[str], extras: st
     assert done.stdout == ""
     expected = rf"widedeep {arguments[0]} needs \w+, which is not installed: install widedeep\[{extras}\]\n"
     assert re.fullmatch(expected, done.stderr)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["push", str(BUNDLE), "s3://bucket/1"], ["pull", "s3://bucket/1", "out"], ["serve", "s3://bucket/1"]]
+)
+def test_a_url_says_what_reaches_it(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert done.stderr == f"widedeep {arguments[0]}: s3://bucket/1 needs fsspec: install widedeep[s3]\n"
 
 
 def test_inspect_shows_members_and_weights() -> None:
