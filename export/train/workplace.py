@@ -142,4 +142,10 @@ def _add(digest: "hashlib._Hash", array: Array) -> None:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "widedeep" / "train"
+    """Return the folder of searches in the user's cache.
+
+    It lies in widedeep's folder there, which servers use only if it is open to nobody else.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "widedeep"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder / "train"

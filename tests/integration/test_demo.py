@@ -18,13 +18,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Any]]:
-    """The demo's folder and its results."""
-    output = tmp_path_factory.mktemp("demo")
-    return output, run_demo(output, port=0, seed=0, fresh=False, console=Console(quiet=True))
-
-
 def test_the_learned_ensemble_is_as_good_as_the_best_member_and_better_than_all_others(
     demo: tuple[Path, Mapping[str, Any]],
 ) -> None:
