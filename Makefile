@@ -32,7 +32,7 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 $(WITH_ALL): $(INSTALLED)
-	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[export,train,batch,ray,spark,s3,docs,deploy,test]'
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[export,train,batch,ray,spark,s3,oci,docs,deploy,test]'
 	@touch $@
 
 demo: $(INSTALLED)  ## train, export, prove parity, learn weights, serve and call: all on real digits

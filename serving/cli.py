@@ -13,12 +13,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from .contract.bundle import BUNDLE_FILE, read_bundle, read_samples
@@ -37,6 +37,8 @@ _LOG = logging.getLogger("widedeep.serving.cli")
 COMMANDS_GROUP = "widedeep.commands"
 _FAILED = 0
 """Stands among signals, of which none has this number, for a server that cannot go on by itself."""
+_LOOK_S = 0.5
+"""How long a signal may go unnoticed that another thread than the main one was given."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,12 +121,22 @@ def _serve(path: str, settings: ServeSettings, say: Callable[[str], None]) -> in
         follow(server.served)
         for line in server.summary():
             say(line)
-        why = signals.get()
+        why = _first(signals)
         say("draining (Ctrl-C again ends it at once)")
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         server.stop()
     say("stopped")
     return int(why == _FAILED)
+
+
+def _first(signals: SimpleQueue[int]) -> int:
+    """Wait for a signal and return its number.
+
+    The kernel may give it to any thread, but Python's handler runs in this one, which sleeps on: hence the looks.
+    """
+    while True:
+        with suppress(Empty):
+            return signals.get(timeout=_LOOK_S)
 
 
 @contextmanager

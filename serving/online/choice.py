@@ -5,15 +5,19 @@ while there is nothing to take its place, be the folder empty or gone. Files tha
 may still be being copied, so nothing is done about them until a look finds them as the one before did.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from ..contract.errors import NotReady, WidedeepError
 from .source import Seen, Stamp
 
 OLDER = "not among the newest versions served"
 """Why a version that could be served is not."""
 
 _CHANGING = "its files are still changing"
+_FIRST_RETRY_S = 30.0
+_LONGEST_RETRY_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,19 @@ class Memory:
     seen: Mapping[int, Seen] = field(default_factory=dict)
     failures: dict[int, Failure] = field(default_factory=dict)
     is_missing: bool = False
+
+    def note(self, version: int, seen: Seen, error: Exception, reason: str, now_s: float) -> bool:
+        """Remember that what is seen of a version cannot be served; return whether that was not known.
+
+        What this project refuses it would refuse again, unless a server was not ready; the reason for anything else,
+        such as a full disk, may go by itself, so that is tried again, less and less often.
+        """
+        before = self.failures.get(version)
+        attempts = 1 + before.attempts if before is not None and before.stamp == seen.stamp else 1
+        is_lasting = isinstance(error, WidedeepError) and not isinstance(error, NotReady)
+        wait_s = math.inf if is_lasting else min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(attempts - 1, 32))
+        self.failures[version] = Failure(seen.stamp, reason, attempts, now_s + wait_s)
+        return attempts == 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ has accepted, then goes.
 """
 
 import logging
-import math
 import threading
 import time
 from collections import Counter
@@ -16,17 +15,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Generic
 
-from ..contract.errors import BundleError, ConfigurationError, NotFound, NotReady, WidedeepError
-from .choice import OLDER, Failure, Memory, choose
+from ..contract.errors import BundleError, ConfigurationError, NotFound, WidedeepError
+from .choice import OLDER, Memory, choose
 from .source import Seen, Source, see
 from .view import Entry, State, V, View
 
 __all__ = ["Entry", "Repository", "Source", "State"]
 
 _LOG = logging.getLogger(__name__)
-
-_FIRST_RETRY_S = 30.0
-_LONGEST_RETRY_S = 3600.0
 
 
 class Repository(Generic[V]):
@@ -253,8 +249,12 @@ class Repository(Generic[V]):
                     opened[version] = self._opened(name, version, path)
                 except Exception as error:
                     del seen[version]
-                    what = f"model {name} version {version}"
-                    self._note_failure(what, memory, version, look(version), error, _reason(error, path))
+                    if look(version) != memory.seen.get(version):
+                        _LOG.info("model %s version %d changed while it was loaded", name, version)
+                    elif memory.note(version, seen[version], error, _reason(error, path), self._clock()):
+                        is_bug = not isinstance(error, WidedeepError | OSError)
+                        trace = error if is_bug else None
+                        _LOG.warning("model %s version %d cannot be served: %s", name, version, error, exc_info=trace)
         except BaseException:
             for servable in opened.values():
                 servable.close()
@@ -262,24 +262,6 @@ class Repository(Generic[V]):
         memory.seen = seen
         self._adopt(name, {v: opened[v] if v in opened else old[v] for v in (*choice.open, *choice.keep)}, choice.notes)
         return choice.is_settled
-
-    def _note_failure(
-        self, what: str, memory: Memory, version: int, seen: Seen, error: Exception, reason: str
-    ) -> None:
-        """Remember, and say once, that files cannot be served, unless they have changed while they were read."""
-        if seen != memory.seen.get(version):
-            _LOG.info("%s changed while it was loaded", what)
-            return
-        before = memory.failures.get(version)
-        is_known = before is not None and before.stamp == seen.stamp
-        attempts = 1 + (before.attempts if before is not None and is_known else 0)
-        wait_s = (
-            math.inf if _is_lasting(error) else min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(attempts - 1, 32))
-        )
-        memory.failures[version] = Failure(seen.stamp, reason, attempts, self._clock() + wait_s)
-        if not is_known:
-            is_bug = not isinstance(error, WidedeepError | OSError)
-            _LOG.warning("%s cannot be served: %s", what, error, exc_info=error if is_bug else None)
 
     def _adopt(self, name: str, ready: Mapping[int, V], notes: Mapping[int, str]) -> None:
         """Serve these versions of a model, all at once, in place of those served so far; the index has the notes."""
@@ -339,8 +321,3 @@ class Repository(Generic[V]):
 def _reason(error: Exception, path: Path) -> str:
     """Return why a version cannot be served, without the place where it lies, which is not for callers to know."""
     return str(error).replace(f"{path}/", "").replace(str(path), "its folder")
-
-
-def _is_lasting(error: Exception) -> bool:
-    """Return whether the same files would fail again: what this project refuses does, but for a server not ready."""
-    return isinstance(error, WidedeepError) and not isinstance(error, NotReady)

@@ -53,7 +53,7 @@ def add_reflection(server: grpc.Server, service_names: Sequence[str]) -> Callabl
     answer.experimental_thread_pool = ThreadPoolExecutor(  # type: ignore[attr-defined]  # an attribute by contract with grpcio
         _THREADS, thread_name_prefix="widedeep-reflection"
     )
-    handler = grpc.stream_stream_rpc_method_handler(
+    handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
         answer,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )

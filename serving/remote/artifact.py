@@ -21,7 +21,8 @@ from ..contract.errors import BundleError, ConfigurationError, NotFound, Storage
 from ..contract.versions import number_of
 from .download import Transfer
 from .progress import Progress
-from .registry import MANIFEST, Reference, Registry, digest_of, to_json
+from .reference import Reference
+from .registry import MANIFEST, Registry, digest_of, to_json
 from .storage import StoredFile
 from .upload import FILES_AT_ONCE, send_files
 

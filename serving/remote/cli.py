@@ -1,7 +1,9 @@
 """The commands `widedeep push` and `widedeep pull`."""
 
 import argparse
+import os
 import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from .progress import KIB, MIB, Progress
 from .stores import open_store
 from .stores import push as push_bundle
 
+_END_S = 5.0
+"""From a signal to the end: uploads in several parts are given up in order meanwhile, and requests that hang are not
+waited for."""
 _ANY = "one bundle, a model's folder of <version>/ or a repository of <model>/<version>/"
 
 
@@ -27,7 +32,7 @@ def push(argv: Sequence[str]) -> int:
     parser.add_argument("url", help="where it is to lie, such as s3://bucket/models/digits/1, or a local path")
     parser.add_argument("--force", action="store_true", help="replace versions that are there and differ")
     arguments = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _stop)
+    _stop_on_signals()
     storage = open_store(arguments.url)
     if not (found := local_places(arguments.path)):
         raise BundleError(f"{arguments.path} holds no bundle: expected {_ANY}")
@@ -53,9 +58,9 @@ def pull(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--force", action="store_true", help="replace bundles that are there and differ")
     arguments = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _stop)
+    _stop_on_signals()
     storage = open_store(arguments.url)
-    if not (found := places(storage.list())):
+    if not (found := places(storage.list(), arguments.url)):
         raise NotFound(f"no bundle at {arguments.url}: expected {_ANY}")
     wanted = {place: arguments.folder / place for place in found}
     if arguments.version:
@@ -75,5 +80,15 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes / MIB:.1f} MiB" if n_bytes >= MIB else f"{n_bytes / KIB:.1f} KiB"
 
 
-def _stop(number: int, _: object) -> None:
-    raise SystemExit(128 + number)
+def _stop_on_signals() -> None:
+    """Have signals end what goes on, at once where the store does not let it end by itself."""
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        last = threading.Timer(_END_S, os._exit, (128 + number,))
+        last.daemon = True
+        last.start()
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)

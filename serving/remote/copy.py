@@ -68,7 +68,7 @@ class RemoteCopy:
             ConfigurationError: the library for the URL is missing.
         """
         self._home, self._lock = self._take_home()
-        self._launch()
+        self._process = self._launch()
         for message in self._messages():
             if "failed" in message:
                 kind = getattr(errors, str(message["failed"]), StorageError)
@@ -80,15 +80,16 @@ class RemoteCopy:
     def follow(self, served: Served) -> None:
         """Keep the copy current while the server runs, where the settings say so, and remove what is served no more."""
         self._remove_superseded(served)
-        if self._settings.poll_interval_s:
+        if not self._settings.poll_interval_s:
+            self._end()  # it has done its work
+        else:
             self._follower = threading.Thread(target=self._follow, args=(served,), name="widedeep-copy", daemon=True)
             self._follower.start()
 
     def stop(self) -> None:
         """End the process that copies; the copy stays, in the cache, for servers to come."""
         self._is_stopping.set()
-        if self._process is not None:
-            _end(self._process)
+        self._end()
         if self._follower is not None:
             self._follower.join()
         if self._temporary is not None:
@@ -113,9 +114,9 @@ class RemoteCopy:
             return home, lock
         raise AssertionError
 
-    def _launch(self) -> None:
+    def _launch(self) -> subprocess.Popen[str]:
         settings = self._settings
-        self._process = subprocess.Popen(  # noqa: S603 - this program itself
+        return subprocess.Popen(  # noqa: S603 - this program itself
             [
                 *(sys.executable, "-m", "widedeep.serving.remote.mirror", self._url, str(self._home)),
                 *("--versions", str(settings.versions), "--interval-s", str(settings.poll_interval_s)),
@@ -124,6 +125,17 @@ class RemoteCopy:
             stdout=subprocess.PIPE,
             text=True,
         )
+
+    def _end(self) -> None:
+        """End the process that copies, if it was started, and take note of its end."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def _messages(self) -> Iterator[Mapping[str, Any]]:
         """Return what the process tells, until it ends."""
@@ -150,7 +162,10 @@ class RemoteCopy:
                     self._remove_superseded(served)
             if not self._is_stopping.wait(_RESTART_S):
                 _LOG.warning("the process that copies %s has ended; starting another one", self._url)
-                self._launch()
+                self._end()
+                self._process = self._launch()
+                if self._is_stopping.is_set():  # meanwhile: `stop` may have ended the one before
+                    self._end()
 
     def _remove_superseded(self, served: Served) -> None:
         """Remove versions older than those wanted, once those are served and these are not."""
@@ -162,12 +177,3 @@ class RemoteCopy:
             if is_settled and version < min(wanted) and (model, version) not in being_served:
                 _LOG.info("removed the local copy of %s, which is served no more", place)
                 shutil.rmtree(self._home / "models" / place, ignore_errors=True)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    try:
-        process.wait(_END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -8,6 +8,7 @@ Blocks are fetched side by side, but taken in order, so that memory stays bounde
 and what a cut-off leaves behind is a prefix.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -95,9 +96,9 @@ def pull_bundle(
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return _pull(storage, target, force, progress or Progress(), staging_in or target.absolute().parent)
-        except _Changed:
+        except _Changed as error:
             if attempt == _ATTEMPTS:
-                raise
+                raise BundleError(f"{storage.url}: {error}") from error
     raise AssertionError
 
 
@@ -110,7 +111,7 @@ def _pull(storage: Store, target: Path, force: bool, progress: Progress, staging
     try:
         text = storage.read(BUNDLE_FILE)
     except FileNotFoundError as error:
-        raise _Changed(f"{storage.url}/{BUNDLE_FILE} went away meanwhile") from error
+        raise _Changed(f"{BUNDLE_FILE} went away meanwhile") from error
     digest = hashlib.sha256(text).hexdigest()
     if _holds(target, digest, force):
         return Transfer(digest, sum(file.size for file in there.values()), 0)
@@ -120,15 +121,17 @@ def _pull(storage: Store, target: Path, force: bool, progress: Progress, staging
         folder = staging / "bundle"
         folder.mkdir(exist_ok=True)
         (folder / BUNDLE_FILE).write_bytes(text)
-        digests = listed_files(read_description(folder))
+        digests = _listed(folder, storage.url)
         sizes = {}
         for name in digests:
-            _check_path(name)
             if name not in there:
-                raise _Changed(f"{storage.url}/{name} is missing")
+                raise _Changed(f"{name} is missing")
             sizes[name] = there[name].size
         wanted = [file for name in digests if (file := _lacking(folder / name, name, sizes[name], digests[name]))]
-        progress.begin(storage.url, sum(file.size - file.have for file in wanted))
+        lacking = sum(file.size - file.have for file in wanted)
+        if lacking > (free := shutil.disk_usage(folder).free):
+            raise OSError(errno.ENOSPC, f"{storage.url} needs {lacking} more bytes, {free} are free", str(folder))
+        progress.begin(storage.url, lacking)
         try:
             _fetch(storage, folder, wanted, progress)
         finally:
@@ -136,6 +139,7 @@ def _pull(storage: Store, target: Path, force: bool, progress: Progress, staging
         _remove_others(folder, {BUNDLE_FILE, *digests})
         read_bundle(folder)
         target.absolute().parent.mkdir(parents=True, exist_ok=True)
+        _holds(target, digest, force)  # it may have come meanwhile
         replace_folder(folder, target)
         shutil.rmtree(staging)
     return Transfer(digest, len(text) + sum(sizes.values()), moved + len(text))
@@ -183,10 +187,20 @@ def _locked(staging: Path) -> Iterator[None]:
         yield
 
 
-def _check_path(name: str) -> None:
-    """Refuse names that mean something else on some system, or cannot be shown."""
-    if "\\" in name or not name.isprintable():
-        raise BundleError(f"{BUNDLE_FILE} lists {name!r}: expected a plain file name")
+def _listed(folder: Path, url: str) -> dict[str, str]:
+    """Return the files that the description in a staging folder lists, with their digests.
+
+    Raises:
+        BundleError: it is no description, or lists a name that means something else on some system.
+    """
+    try:
+        digests = listed_files(read_description(folder))
+    except BundleError as error:
+        raise BundleError(f"{url}: {error}") from error
+    for name in digests:
+        if "\\" in name or not name.isprintable():
+            raise BundleError(f"{url}: {BUNDLE_FILE} lists {name!r}: expected a plain file name")
+    return digests
 
 
 def _lacking(path: Path, name: str, size: int, sha256: str) -> _Wanted | None:
@@ -221,7 +235,7 @@ def _fetch(storage: Store, folder: Path, wanted: list[_Wanted], progress: Progre
             for file in wanted:
                 _write(folder / file.name, file, blocks, progress)
         except FileNotFoundError as error:
-            raise _Changed(f"{storage.url}: a file went away meanwhile: {error}") from error
+            raise _Changed(f"a file went away meanwhile: {error}") from error
         finally:
             blocks.close()
 

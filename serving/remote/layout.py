@@ -11,16 +11,26 @@ from ..contract.errors import BundleError, NotFound
 from ..contract.versions import number_of
 
 
-def places(names: Iterable[str]) -> list[str]:
+def places(names: Iterable[str], url: str = "") -> list[str]:
     """Return the places of bundles among files: "" for the folder itself, else `<version>` or `<model>/<version>`.
 
-    Models come by name, their versions by number. What lies elsewhere is passed over.
+    Models come by name, their versions by number. What lies elsewhere is passed over; so are versions beside models,
+    which somebody has put one folder too high.
 
     Args:
         names: of files, relative to the folder.
+        url: of the folder, for messages.
+
+    Raises:
+        BundleError: the folder is a bundle and has others below it.
     """
     found = (name.removesuffix(BUNDLE_FILE).removesuffix("/") for name in names if is_description(name))
-    return sorted((place for place in found if _is_place(place)), key=_order)
+    known = sorted((place for place in found if _is_place(place)), key=_order)
+    if "" in known and len(known) > 1:
+        both = f"{BUNDLE_FILE} and {known[1]}/{BUNDLE_FILE}"
+        raise BundleError(f"{url}: expected one bundle or a repository, found both: {both}")
+    in_models = [place for place in known if "/" in place]
+    return in_models or known
 
 
 def is_description(name: str) -> bool:
@@ -31,7 +41,8 @@ def is_description(name: str) -> bool:
 def local_places(folder: Path) -> list[str]:
     """Return the places of bundles below a folder on disk, as `places` does."""
     patterns = (BUNDLE_FILE, f"*/{BUNDLE_FILE}", f"*/*/{BUNDLE_FILE}")
-    return places(path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern))
+    found = [path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern)]
+    return places(found, str(folder))
 
 
 def split(place: str) -> tuple[str, int]:

@@ -3,6 +3,7 @@
     <home>/models/<model>/<version>/   a repository; of a model's folder the one with that model
     <home>/bundle/<name>/              one bundle
     <home>/staging/                    what is not whole yet, or on its way out
+    <home>/complete                    there since the first look that brought all there was
 
 It runs beside the server, as a process of its own: the libraries of object stores start threads, which must not be
 there when workers are forked, and take processor time and memory that are better apart from calls. It reads nothing
@@ -24,11 +25,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..contract.bundle import BUNDLE_FILE, check_name
-from ..contract.errors import NotFound, StorageError, WidedeepError
+from ..contract.errors import BundleError, NotFound, StorageError, WidedeepError
 from .download import pull_bundle
 from .layout import local_places, places, split
 from .storage import Store, StoredFile
@@ -48,10 +49,12 @@ class Current:
     Attributes:
         path: a repository or a bundle.
         wanted: model -> versions that the store has and that are to be served; empty for a bundle.
+        is_short: whether some of that could not be written here.
     """
 
     path: Path
     wanted: Mapping[str, Sequence[int]]
+    is_short: bool = False
 
 
 class Mirror:
@@ -70,40 +73,41 @@ class Mirror:
         self._home = home
         self._n_versions = n_versions
         self._say = say
-        self._marks: dict[str, str] = {}
+        self._brought: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
+        self._unwritten: dict[str, str] = {}
         self._is_first = True
 
     def sync(self) -> Current:
         """Look at the store and bring what is new.
 
-        A version that is damaged there is left out, with a line for the log, and tried again when it has changed.
+        A version that is damaged there is left out, with a line for the log, and tried again when it has changed; one
+        for which there is no room here is tried again at the next look.
 
         Raises:
             NotFound: the store holds no bundle there.
             StorageError: it cannot be reached, or refuses.
-            BundleError: of a model there is no version that could be served.
+            BundleError: of a model there is no version that could be served, and no look has brought everything yet;
+                or it holds something else than before.
+            OSError: the same, of what cannot be written here.
         """
         files = self._storage.list()
-        current, folders = self._plan(places(files))
+        unwritten, self._unwritten = self._unwritten, {}
+        current, folders = self._plan(places(files, self._storage.url))
         for place, folder in folders.items():
             mark = _mark(files, place)
-            if self._marks.get(place) == mark:
-                continue
-            try:
-                self._pull(place, folder)
-            except StorageError:
-                raise
-            except (WidedeepError, OSError) as error:
-                if not _has_bundle(folder if not place else folder.parent):
-                    raise
-                self._say("warning", f"{self._storage.at(place).url} is not brought: {error}")
-            self._marks[place] = mark
+            if self._refused.get(place) != mark and not (self._brought.get(place) == mark and _has_bundle(folder)):
+                self._bring(place, folder, mark, is_known=unwritten.get(place) == mark)
         self._withdraw(current, files.keys(), folders)
+        self._tidy()
+        (self._home / "complete").touch()
         self._is_first = False
-        return current
+        return replace(current, is_short=bool(self._unwritten))
 
     def kept(self) -> Current | None:
-        """Return what an earlier process has left here, if anything."""
+        """Return what an earlier process has left here, if it had brought everything."""
+        if not self._is_complete:
+            return None
         for path in (self._home / "bundle").glob(f"*/{BUNDLE_FILE}"):
             return Current(path.parent, {})
         models = self._home / "models"
@@ -117,12 +121,14 @@ class Mirror:
             raise NotFound(
                 f"{self._storage.url}: expected a bundle, <version>/{BUNDLE_FILE} or <model>/<version>/{BUNDLE_FILE}"
             )
+        other = models if "" in found else self._home / "bundle"
+        if not self._is_first and other.exists():
+            raise BundleError(f"{self._storage.url} was one bundle and is a repository now, or the other way round")
+        self._clear(other)
         if "" in found:
             check_name("folder", segment)
             path = self._home / "bundle" / segment
-            self._clear(models)
             return Current(path, {}), {"": path}
-        self._clear(self._home / "bundle")
         if any("/" not in place for place in found):  # the folder of one model
             check_name("model", segment)
             named = {f"{segment}/{place}": place for place in found if "/" not in place}
@@ -137,10 +143,32 @@ class Mirror:
                 folders[named[name]] = models / name
         return Current(models, wanted), folders
 
-    def _pull(self, place: str, folder: Path) -> None:
-        transfer = pull_bundle(self._storage.at(place), folder, force=True, staging_in=self._home / "staging")
-        if transfer.moved:
-            self._say("info", f"pulled {self._storage.at(place).url}, digest {transfer.digest}")
+    @property
+    def _is_complete(self) -> bool:
+        return (self._home / "complete").exists()
+
+    def _bring(self, place: str, folder: Path, mark: str, *, is_known: bool) -> None:
+        """Copy one bundle; what cannot be copied is left out, unless a server could not start without it."""
+        storage = self._storage.at(place)
+        try:
+            transfer = pull_bundle(storage, folder, force=True, staging_in=self._home / "staging")
+        except StorageError:
+            raise
+        except (WidedeepError, OSError) as error:
+            if not self._is_complete and not _has_bundle(folder if not place else folder.parent):
+                raise
+            if not is_known:
+                self._say("warning", f"{storage.url} is not brought: {error}")
+            (self._unwritten if isinstance(error, OSError) else self._refused)[place] = mark
+        else:
+            self._brought[place] = mark
+            if transfer.moved:
+                self._say("info", f"pulled {storage.url}, digest {transfer.digest}")
+
+    def _tidy(self) -> None:
+        """Remove what processes that were killed, and pulls that came to nothing, have left."""
+        for path in ((self._home / "staging"), *self._home.glob("models/*/.*"), *self._home.glob("bundle/.*")):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _withdraw(self, current: Current, files: Collection[str], brought: Mapping[str, Path]) -> None:
         """Remove what has left the store and must not be served any more; see the module's docstring.
@@ -190,18 +218,22 @@ def run(
                 tell({"say": "warning", "text": f"{error}; going on with what was copied before"})
             if not has_current:
                 tell({"current": str(kept.path), "wanted": {}})
-            is_lost, wait_s = True, min(max(2 * wait_s, interval_s), max(interval_s, _LONGEST_WAIT_S))
+            is_lost, wait_s = True, _longer(wait_s, interval_s)
         else:
             if is_lost:
                 tell({"say": "info", "text": f"{storage.url} can be read again"})
             tell(
                 {"current": str(current.path), "wanted": {name: list(found) for name, found in current.wanted.items()}}
             )
-            is_lost, wait_s = False, interval_s
+            is_lost, wait_s = False, _longer(wait_s, interval_s) if current.is_short else interval_s
         has_current = True
         if not interval_s:
             return 0
         time.sleep(wait_s)
+
+
+def _longer(wait_s: float, interval_s: float) -> float:
+    return min(2 * wait_s, max(interval_s, _LONGEST_WAIT_S))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -215,9 +247,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
+    told, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no message
+
     def tell(what: dict[str, object]) -> None:
-        sys.stdout.write(json.dumps(what) + "\n")
-        sys.stdout.flush()
+        told.write(json.dumps(what) + "\n")
+        told.flush()
 
     try:
         storage = open_store(arguments.url)

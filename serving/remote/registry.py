@@ -15,21 +15,20 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 from ..contract.errors import ConfigurationError, StorageError
+from .reference import PLAIN_HTTP_VARIABLE, Reference
 from .storage import persist
 
 T = TypeVar("T")
+Body = Callable[[], AbstractContextManager[Any]]
 
-SCHEME = "oci://"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-PLAIN_HTTP_VARIABLE = "WIDEDEEP_OCI_PLAIN_HTTP"
-"""Names registries, separated by commas, that are spoken to without TLS; those on this machine always are."""
-
 _ACCEPTED = (
     f"{MANIFEST}, application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.v2+json, "
     "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -42,62 +41,6 @@ _AUTHORIZATIONS = 3
 _TIMEOUT_S = (10.0, 60.0)
 """To connect, and between two reads."""
 _BLOCK_BYTES = 1 << 20
-
-_NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_URL = re.compile(
-    r"oci://(?P<host>[A-Za-z0-9.-]+(?::\d+)?|\[[0-9a-fA-F:]+\](?::\d+)?)"
-    rf"/(?P<repository>{_NAME}(?:/{_NAME})*)"
-    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127})|@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """What an `oci://` URL names.
-
-    Attributes:
-        host: of the registry, with its port if there is one.
-        repository: in it; parts with `/` between them.
-        tag: a tag, or a digest such as `sha256:...`; "" for the whole repository.
-    """
-
-    host: str
-    repository: str
-    tag: str = ""
-
-    @classmethod
-    def parse(cls, url: str) -> Self:
-        """Read a URL.
-
-        Raises:
-            ConfigurationError: it is none of this form.
-        """
-        found = _URL.fullmatch(url.rstrip("/"))
-        if found is None:
-            raise ConfigurationError(
-                f"{url.partition('@')[0]}: expected oci://<host>[:port]/<repository in lower case>[:tag], or @sha256:... in"
-                " place of the tag; credentials come from Docker's configuration"
-            )
-        return cls(found["host"], found["repository"], found["tag"] or found["digest"] or "")
-
-    def __str__(self) -> str:
-        mark = "@" if self.is_digest else ":"
-        return f"{SCHEME}{self.host}/{self.repository}{mark + self.tag if self.tag else ''}"
-
-    @property
-    def is_digest(self) -> bool:
-        """Whether it names what can never change."""
-        return ":" in self.tag
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the registry is spoken to without TLS."""
-        name = re.sub(r":\d+$", "", self.host)
-        return name in {"localhost", "127.0.0.1", "[::1]"} or self.host in _plain_hosts()
-
-    def tagged(self, tag: str) -> Self:
-        """Return another tag of the repository."""
-        return replace(self, tag=tag)
 
 
 class Registry:
@@ -132,7 +75,7 @@ class Registry:
         found: list[str] = []
         url = f"{self._base}/tags/list"
         for _ in range(_MAX_PAGES):
-            response = self._try("list tags", lambda url=url: self._call("GET", url, expected=200))  # type: ignore[misc]
+            response = self._try("list tags", partial(self._call, "GET", url, expected=200))
             found += response.json().get("tags") or []
             if "next" not in response.links:
                 break
@@ -162,7 +105,9 @@ class Registry:
         """Have a tag name a manifest, all at once; the blobs that it lists must be there."""
         headers = {"Content-Type": MANIFEST}
         url = self._manifest(tag)
-        self._try(f"write {tag}", lambda: self._call("PUT", url, headers, body=lambda: manifest, expected=201))
+        self._try(
+            f"write {tag}", lambda: self._call("PUT", url, headers, body=lambda: nullcontext(manifest), expected=201)
+        )
 
     def has(self, digest: str) -> bool:
         """Return whether there is a blob."""
@@ -194,13 +139,13 @@ class Registry:
             path: the file.
             sent: told of bytes that go up; what it raises ends the upload.
         """
-        self._put(digest, lambda: _Told(path, sent) if path.stat().st_size else b"")
+        self._put(digest, lambda: _Told(path, sent) if path.stat().st_size else nullcontext(b""))
 
     def put_bytes(self, digest: str, data: bytes) -> None:
         """Send a small blob."""
-        self._put(digest, lambda: data)
+        self._put(digest, lambda: nullcontext(data))
 
-    def _put(self, digest: str, body: Callable[[], Any]) -> None:
+    def _put(self, digest: str, body: Body) -> None:
         def put() -> None:
             begun = self._call("POST", f"{self._base}/blobs/uploads/", {"Content-Length": "0"}, expected=202)
             url = urljoin(begun.url, begun.headers.get("Location", ""))
@@ -222,7 +167,7 @@ class Registry:
         headers: Mapping[str, str] | None = None,
         *,
         expected: int | tuple[int, ...],
-        body: Callable[[], Any] = lambda: None,
+        body: Body = nullcontext,
         stream: bool = False,
     ) -> Any:
         """Make a call, and authorize it where the registry asks for that; returns `requests.Response`.
@@ -232,10 +177,11 @@ class Registry:
             url: the registry's own, or one that it has named.
             headers: beside the authorization.
             expected: status, or statuses; others are raised as errors.
-            body: returns what is sent, anew for each attempt.
+            body: opens what is sent, anew for each attempt.
             stream: leave the answer's body to be read; then the answer must be closed.
         """
         from requests import RequestException
+        from requests.exceptions import SSLError
 
         if not self._is_plain and not url.startswith("https://"):
             raise StorageError(f"{self._name} sends us to a place without TLS: {_shown(url)}")
@@ -244,9 +190,13 @@ class Registry:
             used = self._authorization if is_own else ""
             all_headers = {**(headers or {}), **({"Authorization": used} if used else {})}
             try:
-                response = self._session.request(
-                    method, url, data=body(), headers=all_headers, stream=stream, timeout=_TIMEOUT_S
-                )
+                with body() as data:
+                    response = self._session.request(
+                        method, url, data=data, headers=all_headers, stream=stream, timeout=_TIMEOUT_S
+                    )
+            except SSLError as error:
+                hint = f"REQUESTS_CA_BUNDLE names authorities, {PLAIN_HTTP_VARIABLE} registries without TLS"
+                raise StorageError(f"no TLS with the registry ({hint}): {_shown(str(error))}") from error
             except RequestException as error:
                 raise ConnectionError(_shown(str(error))) from error
             if response.status_code in (expected if isinstance(expected, tuple) else (expected,)):
@@ -281,13 +231,15 @@ class Registry:
                 raise PermissionError(f"the registry wants credentials sent without TLS, to {_shown(realm)!r}")
             # A new one each time: credential helpers give passwords that last for hours.
             backend = get_auth_backend(kind, self._session, insecure=self._is_plain)
-            folder = os.environ.get("DOCKER_CONFIG")
-            backend.load_configs(self._container, configs=[str(Path(folder) / "config.json")] if folder else None)
+            if folder := os.environ.get("DOCKER_CONFIG"):
+                # oras knows of no such variable; given this file, too, it lets chance choose between the two.
+                backend._auth_config = {"auths": {}, **json.loads((Path(folder) / "config.json").read_text())}
+            backend.load_configs(self._container)
             has_password = getattr(backend, "_basic_auth", None) is not None
             try:
                 if kind == "basic" and (not has_password or used.startswith("Basic ")):
                     raise _refusal(response)
-                headers, is_found = backend.authenticate_request(response, {}, refresh=True)
+                headers, is_found = backend.authenticate_request(response, {})
             except RequestException as error:
                 raise ConnectionError(_shown(str(error))) from error
             if not is_found:
@@ -313,23 +265,20 @@ def digest_of(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def _plain_hosts() -> list[str]:
-    return [host.strip() for host in os.environ.get(PLAIN_HTTP_VARIABLE, "").split(",")]
-
-
 def _accept() -> dict[str, str]:
     return {"Accept": _ACCEPTED}
 
 
 def _take(response: Any, skip: int, size: int) -> bytes:
     """Return `size` bytes of an answer's body after the first `skip`, or as many as there are, and read no further."""
-    taken = bytearray()
+    blocks = []
     for block in response.iter_content(_BLOCK_BYTES):
-        taken += block[skip : skip + size - len(taken)]
+        blocks.append(block[skip : skip + size])
         skip = max(0, skip - len(block))
-        if len(taken) == size:
+        size -= len(blocks[-1])
+        if not size:
             break
-    return bytes(taken)
+    return b"".join(blocks)
 
 
 def _refusal(response: Any) -> Exception:

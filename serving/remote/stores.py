@@ -5,7 +5,7 @@ from pathlib import Path
 from .artifact import Artifact, push_artifact
 from .download import Transfer
 from .progress import Progress
-from .registry import SCHEME, Reference
+from .reference import SCHEME, Reference
 from .storage import Storage
 from .upload import push_bundle
 

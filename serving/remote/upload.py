@@ -151,4 +151,6 @@ def _sha256_of(storage: Storage, name: str, size: int = 0) -> str:
 
 
 def _is_of_bundle(name: str) -> bool:
-    return name in {SAMPLES_FILE, FUSED_FILE} or name.partition("/")[0] in _FOLDERS
+    """Return whether a bundle may hold such a file; a model may be called `members`, and that one lies deeper."""
+    folder, slash, file = name.partition("/")
+    return name in {SAMPLES_FILE, FUSED_FILE} or (bool(slash) and folder in _FOLDERS and "/" not in file)

@@ -184,7 +184,7 @@ def test_the_monitor_selects_the_service_of_the_metrics_port_and_the_rules_are_t
     assert not any(selector <= other["metadata"]["labels"].items() for other in others)
     assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
     # `up{job="widedeep"}` of the alert rules.
-    assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "widedeep"
+    assert {"targetLabel": "job", "replacement": "widedeep"} in monitor["spec"]["endpoints"][0]["relabelings"]
     shipped = (DEPLOY / "prometheus" / "alerts.yaml").read_text()
     published = yaml.safe_load(shipped.replace("docs/runbook.md", "https://docs.example.com/runbook/"))
     assert one(objects, "PrometheusRule")["spec"] == published
@@ -291,6 +291,12 @@ def test_client_certificates_may_be_of_another_authority(render: Render) -> None
         ({"image": {"digest": "latest"}}, "digest"),
         ({"resources": {"limit": {}}}, "limit"),
         ({"preStopSeconds": 0}, "preStopSeconds"),
+        ({"ports": {"grpc": 8002}}, "must differ"),
+        ({"nameOverride": "a.b"}, "fullnameOverride"),
+        ({"fullnameOverride": "Scorer"}, "fullnameOverride"),
+        ({"models": {"path": "/"}}, "path"),
+        ({"commonLabels": {"app.kubernetes.io/name": "other"}}, "commonLabels"),
+        ({"podLabels": {"app.kubernetes.io/component": "other"}}, "podLabels"),
     ],
 )
 def test_values_that_cannot_work_are_refused_by_name(values: Object, message: str, render: Render) -> None:
@@ -319,6 +325,29 @@ def test_an_image_is_named_by_registry_and_digest(render: Render) -> None:
     assert (
         pod_of(one(objects, "Deployment"))["containers"][0]["image"] == f"registry.example.com/team/widedeep@{digest}"
     )
+
+
+def test_texts_that_yaml_takes_for_something_else_stay_texts(render: Render) -> None:
+    url = "s3://models/a: b #c"
+    for models in (
+        {"source": "remote", "remote": {"url": url, "credentialsSecret": "123"}},
+        {"source": "pull", "path": "/on: x", "remote": {"url": url, "credentialsSecret": "123"}},
+        {"source": "pvc", "pvc": {"claimName": "1e3", "subPath": "yes"}},
+        {"source": "imageVolume", "imageVolume": {"reference": "123"}},
+    ):
+        objects = render(
+            {
+                "models": models,
+                "tls": {"enabled": True, "secretName": "12", "clientCertificates": True, "clientCASecretName": "0x1"},
+                "tokens": {"secretName": "34", "key": "on"},
+                "serviceAccount": {"name": "56"},
+                "priorityClassName": "78",
+                "gpu": {"enabled": True, "runtimeClassName": "90"},
+            }
+        )
+        validate(objects, KUBERNETES[1:])
+        if models["source"] == "remote":
+            assert pod_of(one(objects, "Deployment"))["containers"][0]["args"][1] == url
 
 
 def test_two_releases_share_no_name(render: Render) -> None:

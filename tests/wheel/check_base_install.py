@@ -98,12 +98,14 @@ def test_a_command_that_needs_extras_names_them(arguments: list[str], extras: st
 
 
 @pytest.mark.parametrize(
-    "arguments", [["push", str(BUNDLE), "s3://bucket/1"], ["pull", "s3://bucket/1", "out"], ["serve", "s3://bucket/1"]]
+    ("url", "needed"),
+    [("s3://bucket/1", "fsspec: install widedeep[s3]"), ("oci://host/1", "oras: install widedeep[oci]")],
 )
-def test_a_url_says_what_reaches_it(arguments: list[str]) -> None:
-    done = run(*arguments)
-    assert done.returncode == 1
-    assert done.stderr == f"widedeep {arguments[0]}: s3://bucket/1 needs fsspec: install widedeep[s3]\n"
+def test_a_url_says_what_reaches_it(url: str, needed: str) -> None:
+    for arguments in (["push", str(BUNDLE), url], ["pull", url, "out"], ["serve", url]):
+        done = run(*arguments)
+        assert done.returncode == 1
+        assert done.stderr == f"widedeep {arguments[0]}: {url} needs {needed}\n"
 
 
 def test_inspect_shows_members_and_weights() -> None:

@@ -1,5 +1,6 @@
 """A server that is told to stop answers what it has accepted, refuses the rest as UNAVAILABLE, and goes."""
 
+import ctypes
 import queue
 import re
 import signal
@@ -71,6 +72,15 @@ def test_a_signal_ends_an_idle_server_with_status_0(command: Command, number: si
     assert command.end() == 0
     assert command.lines[-2].startswith("draining")
     assert command.lines[-1] == "stopped\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's list of a process's threads")
+def test_a_signal_that_the_kernel_gives_to_another_thread_ends_the_server(command: Command) -> None:
+    main = command.process.pid
+    thread = max(int(path.name) for path in Path(f"/proc/{main}/task").iterdir() if path.name != str(main))
+    assert ctypes.CDLL(None).tgkill(main, thread, signal.SIGTERM) == 0
+    command.process.wait(20)
+    assert command.end() == 0
 
 
 def test_the_command_says_what_it_serves_and_where(command: Command, front_end: str) -> None:

@@ -1,5 +1,6 @@
 """The id that a call goes by: given, sent along or made, it comes back with every answer and every error."""
 
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,16 @@ def test_a_stream_has_the_id_that_was_sent_along(server: Server) -> None:
         answers = stream(iter([message("first"), message()]), timeout=20, metadata=SENT)
         assert [answer.infer_response.id for answer in answers] == ["first", ""]
         assert id_of(answers) == "sent-along"
+
+
+def test_a_request_of_a_stream_that_cannot_be_read_is_logged_under_the_id_of_the_stream(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = METHODS["ModelStreamInfer"].path
+    with caplog.at_level(logging.DEBUG), grpc.insecure_channel(server.address) as channel:
+        answers = channel.stream_stream(path)(iter([b"\xff"]), timeout=20)
+        assert len(list(answers)) == 1
+        assert id_of(answers) in [getattr(record, "request_id", "") for record in caplog.records]
 
 
 @pytest.mark.parametrize("given", ["Ü grün", "two\nlines", "x" * 100_000, "100%"])

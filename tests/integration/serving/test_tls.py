@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives import serialization
 from small_bundle import rows
 from tls_files import Authority, Pair
 from triton_calls import INFER, predict, request_message
@@ -75,7 +76,9 @@ def test_a_client_without_tls_gets_no_answer(start_server: Starter, repository_p
 def test_with_authorities_of_clients_only_their_clients_are_answered(
     start_server: Starter, repository_path: Path, authority: Authority, pair: Pair, tmp_path: Path
 ) -> None:
-    server = start_server(repository_path, **tls(pair), tls_client_ca=str(authority.path))
+    authorities = tmp_path / "authorities.pem"
+    authorities.write_bytes("# Autorité, as it is named in a file of many\n".encode() + authority.path.read_bytes())
+    server = start_server(repository_path, **tls(pair), tls_client_ca=str(authorities))
     target = f"localhost:{server.port}"
     own, stranger = authority.issue("client"), Authority(tmp_path).issue("client")
     for shown, is_known in ((own, True), (stranger, False)):
@@ -191,6 +194,14 @@ def test_bad_files_and_settings_are_refused_by_name(bundle_path: Path, authority
     half.write_bytes(pair.cert.read_bytes()[:200])
     encrypted = tmp_path / "encrypted.key"
     encrypted.write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")
+    asking = tmp_path / "asking.key"  # encrypted, which only OpenSSL recognises: it asks for the password
+    private = serialization.load_pem_private_key(pair.key.read_bytes(), None)
+    traditional = private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    asking.write_bytes(traditional.replace(b"Proc-Type: 4", b"Proc-Type:4"))
     missing = tmp_path / "missing.pem"
     cases: list[tuple[dict[str, Path], str]] = [
         ({"tls_cert": pair.cert}, "setting tls_key is missing"),
@@ -202,6 +213,7 @@ def test_bad_files_and_settings_are_refused_by_name(bundle_path: Path, authority
         ({"tls_cert": half, "tls_key": pair.key}, rf"{half} \(tls_cert\) and .* are no usable pair"),
         ({"tls_cert": pair.cert, "tls_key": text}, rf"{text} \(tls_key\) holds no PEM private key"),
         ({"tls_cert": pair.cert, "tls_key": encrypted}, rf"{encrypted} \(tls_key\) is encrypted"),
+        ({"tls_cert": pair.cert, "tls_key": asking}, rf"{asking} \(tls_key\) are no usable pair"),
         ({"tls_cert": pair.cert, "tls_key": other.key}, rf"{other.key} \(tls_key\) is not the key of {pair.cert}"),
         (
             {"tls_cert": pair.cert, "tls_key": pair.key, "tls_client_ca": text},

@@ -27,11 +27,11 @@ livenessProbe:
 {{- define "widedeep.modelsMount" -}}
 {{- if has .Values.models.source (list "pvc" "imageVolume" "pull") }}
 - name: models
-  mountPath: {{ .Values.models.path }}
+  mountPath: {{ .Values.models.path | quote }}
   readOnly: true
   {{- if eq .Values.models.source "pvc" }}
   {{- with .Values.models.pvc.subPath }}
-  subPath: {{ . }}
+  subPath: {{ . | quote }}
   {{- end }}
   {{- end }}
 {{- end }}
@@ -42,12 +42,12 @@ livenessProbe:
 {{- if eq $models.source "pvc" }}
 - name: models
   persistentVolumeClaim:
-    claimName: {{ required "models.pvc.claimName is needed for models.source pvc" $models.pvc.claimName }}
+    claimName: {{ required "models.pvc.claimName is needed for models.source pvc" $models.pvc.claimName | quote }}
     readOnly: true
 {{- else if eq $models.source "imageVolume" }}
 - name: models
   image:
-    reference: {{ required "models.imageVolume.reference is needed for models.source imageVolume" $models.imageVolume.reference }}
+    reference: {{ required "models.imageVolume.reference is needed for models.source imageVolume" $models.imageVolume.reference | quote }}
     pullPolicy: {{ $models.imageVolume.pullPolicy }}
 {{- else if eq $models.source "pull" }}
 - name: models
@@ -77,7 +77,7 @@ livenessProbe:
 {{- define "widedeep.credentials" -}}
 {{- with .Values.models.remote.credentialsSecret }}
 - secretRef:
-    name: {{ . }}
+    name: {{ . | quote }}
 {{- end }}
 {{- end }}
 

@@ -20,6 +20,9 @@
 {{- if and (eq (get $settings "front_end") "native") (or .Values.tls.enabled (get $settings "tracing")) }}
 {{- fail "settings.front_end: the native front end has neither TLS nor tracing; use grpcio or auto" }}
 {{- end }}
+{{- if eq (int .Values.ports.grpc) (int .Values.ports.http) }}
+{{- fail "ports.grpc and ports.http must differ" }}
+{{- end }}
 {{- if and .Values.tls.enabled (eq .Values.probes.type "grpc") }}
 {{- fail "probes.type: Kubernetes' gRPC probes cannot speak TLS; use http" }}
 {{- end }}

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -161,6 +162,17 @@ def test_a_store_that_does_not_answer_is_told_with_its_url(store: ObjectStore, t
     assert status == 1
     assert "s3://bucket/models: cannot list" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_a_pull_from_a_store_that_hangs_ends_soon_after_a_signal(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = start(ObjectStore(tmp_path, silent.getsockname()[1]), "pull", "s3://bucket/models", tmp_path / "out")
+        connection, _ = silent.accept()
+        with connection:
+            process.terminate()
+            process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
 
 
 def test_a_wrong_key_is_told_without_the_secret(store: ObjectStore, tmp_path: Path) -> None:

@@ -221,6 +221,39 @@ def test_a_good_version_below_a_broken_one_is_served(
     assert opener.tried == ["cats/3", "cats/2"]
 
 
+def test_a_version_that_cannot_be_read_holds_up_no_other_and_the_index_says_so(
+    served: Repository[Any], disk: Path, made: Made
+) -> None:
+    put(disk, made, "cats", 2)
+    (disk / "cats" / "3").mkdir()
+    (disk / "cats" / "3" / "bundle.json").symlink_to("/nowhere")
+    polled(served)
+    assert served.get("cats").version == 2
+    assert states(served)["cats/3"] == (State.UNAVAILABLE, "it cannot be read: No such file or directory")
+
+
+def test_a_model_behind_a_link_that_cannot_be_followed_holds_up_no_other(
+    served: Repository[Any], disk: Path, made: Made
+) -> None:
+    (disk / "birds").symlink_to("x" * 300)  # like a mount that is gone: an error, and not "there is none"
+    put(disk, made, "cats", 2)
+    polled(served)
+    assert served.get("cats").version == 2
+
+
+def test_what_callers_read_of_a_broken_version_does_not_say_where_it_lies(
+    served: Repository[Any], disk: Path, made: Made
+) -> None:
+    damage(put(disk, made, "cats", 2))
+    polled(served)
+    with pytest.raises(BundleError):
+        served.load("cats")
+    assert str(disk) not in states(served)["cats/2"][1]
+    with pytest.raises(NotReady) as refused:
+        served.get("cats", "2")
+    assert str(disk) not in str(refused.value)
+
+
 def test_a_version_replaced_in_place_is_loaded_anew(
     served: Repository[Any], opener: Opener, disk: Path, made: Made
 ) -> None:

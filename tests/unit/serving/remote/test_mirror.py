@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_bundle import make_bundle
@@ -147,6 +148,95 @@ def test_a_damaged_only_version_is_an_error(shelf: Shelf) -> None:
 def test_an_empty_store_is_an_error(shelf: Shelf) -> None:
     with pytest.raises(NotFound, match="expected a bundle"):
         shelf.mirror().sync()
+
+
+def test_a_version_that_was_here_before_comes_back_when_the_newest_is_taken_from_the_store(shelf: Shelf) -> None:
+    shelf.put("cats/1")
+    mirror = shelf.mirror()
+    mirror.sync()
+    shelf.put("cats/2", seed=2)
+    mirror.sync()
+    shutil.rmtree(shelf.home / "models" / "cats" / "1")  # as the server does once it serves it no more
+    shelf.take("cats/2")
+    mirror.sync()
+    assert shelf.copied() == ["cats/1"]
+
+
+def test_a_new_model_that_is_damaged_keeps_no_other_from_being_brought(shelf: Shelf) -> None:
+    for place in ("cats/1", "eels/1"):
+        shelf.put(place)
+    mirror = shelf.mirror()
+    mirror.sync()
+    shelf.put("dogs/1")
+    shelf.damage("dogs/1")
+    for place in ("cats/2", "eels/2"):
+        shelf.put(place, seed=2)
+    mirror.sync()
+    assert shelf.copied() == ["cats/1", "cats/2", "eels/1", "eels/2"]
+    assert sum("dogs/1 is not brought" in line for line in shelf.said) == 1
+
+
+def test_what_cannot_be_written_is_told_once_and_tried_again(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.put("cats/1")
+    mirror = shelf.mirror()
+    mirror.sync()
+    shelf.put("cats/2", seed=2)
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+        assert [mirror.sync().is_short for _ in range(2)] == [True, True]
+    assert [line for line in shelf.said if "more bytes, 0 are free" in line] == [shelf.said[-1]]
+    assert not mirror.sync().is_short
+    assert shelf.copied() == ["cats/1", "cats/2"]
+
+
+def test_a_bundle_beside_the_models_of_a_repository_changes_nothing_here(shelf: Shelf) -> None:
+    shelf.put("cats/1")
+    mirror = shelf.mirror()
+    mirror.sync()
+    shelf.put("3")  # one folder too high
+    mirror.sync()
+    assert shelf.copied() == ["cats/1"]
+    shelf.storage.files.pipe_file(f"{shelf.storage.root}/bundle.json", b"{}")
+    with pytest.raises(BundleError, match=r"models: expected one bundle or a repository, found both"):
+        mirror.sync()
+    assert shelf.copied() == ["cats/1"]
+
+
+def test_a_repository_that_becomes_a_bundle_does_so_at_the_next_start(shelf: Shelf) -> None:
+    shelf.put("cats/1")
+    mirror = shelf.mirror()
+    mirror.sync()
+    shelf.take("cats/1")
+    shelf.put("")
+    with pytest.raises(BundleError, match="the other way round"):
+        mirror.sync()
+    assert shelf.copied() == ["cats/1"]
+    assert shelf.mirror().sync().path == shelf.home / "bundle" / "models"
+    assert shelf.copied() == []
+
+
+def test_pulls_that_came_to_nothing_leave_no_files(shelf: Shelf) -> None:
+    shelf.put("cats/1")
+    (shelf.home / "models" / "cats" / ".1.killed" / "old").mkdir(parents=True)
+    mirror = shelf.mirror()
+    mirror.sync()
+    shelf.put("cats/2", seed=2)
+    shelf.damage("cats/2")
+    mirror.sync()
+    assert sorted(path.name for path in shelf.home.rglob("*") if path.name.startswith(".")) == []
+    assert not (shelf.home / "staging").exists()
+
+
+def test_a_first_copy_that_was_cut_off_is_not_served(
+    shelf: Shelf, tell: tuple[list[dict[str, object]], Callable[[dict[str, object]], None]]
+) -> None:
+    for place in ("cats/1", "dogs/1"):
+        shelf.put(place)
+    shelf.damage("cats/1")
+    told, append = tell
+    assert run(shelf.storage, shelf.home, n_versions=1, interval_s=0, tell=append) == 1
+    assert shelf.copied() == ["dogs/1"]
+    assert "samples.npz is damaged" in str(told[-1]["text"])
 
 
 @pytest.fixture

@@ -76,6 +76,34 @@ def test_a_bundle_is_not_pushed_among_other_things(bundle_path: Path, store: Sto
     assert set(store.list()) == {"notes/thesis.tex"}
 
 
+@pytest.mark.parametrize("model", ["members", "evidence"])
+def test_a_bundle_is_not_pushed_over_a_repository_whose_models_are_called_like_its_folders(
+    bundle_path: Path, store: Storage, model: str
+) -> None:
+    push_bundle(bundle_path, store.at(f"{model}/1"))
+    before = set(store.list())
+    with pytest.raises(BundleError, match=rf"holds other things than a bundle, such as {model}/1/"):
+        push_bundle(bundle_path, store, force=True)
+    assert set(store.list()) == before
+
+
+def test_what_came_to_the_target_during_the_pull_is_not_replaced(
+    bundle_path: Path, store: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push_bundle(bundle_path, store)
+    read = type(store.files).cat_file
+
+    def write_meanwhile(files: Any, path: str, **options: Any) -> bytes:
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out" / "thesis.tex").write_text("precious")
+        return bytes(read(files, path, **options))
+
+    monkeypatch.setattr(type(store.files), "cat_file", write_meanwhile)
+    with pytest.raises(BundleError, match="only a bundle is replaced"):
+        pull_bundle(store, tmp_path / "out", force=True)
+    assert (tmp_path / "out" / "thesis.tex").exists()
+
+
 def test_a_bundle_is_not_pulled_over_other_things(bundle_path: Path, store: Storage, tmp_path: Path) -> None:
     push_bundle(bundle_path, store)
     (tmp_path / "out").mkdir()
@@ -112,7 +140,7 @@ def test_a_damaged_file_is_refused_and_nothing_appears(bundle_path: Path, store:
     push_bundle(bundle_path, store)
     size = store.list()["members/wide.onnx"].size
     write(store, "members/wide.onnx", bytes(size))
-    with pytest.raises(BundleError, match=r"members/wide\.onnx is damaged: expected SHA-256"):
+    with pytest.raises(BundleError, match=r"animals/1: members/wide\.onnx is damaged: expected SHA-256"):
         pull_bundle(store, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
