@@ -295,8 +295,8 @@ def test_client_certificates_may_be_of_another_authority(render: Render) -> None
         ({"nameOverride": "a.b"}, "fullnameOverride"),
         ({"fullnameOverride": "Scorer"}, "fullnameOverride"),
         ({"models": {"path": "/"}}, "path"),
-        ({"commonLabels": {"app.kubernetes.io/name": "other"}}, "commonLabels"),
-        ({"podLabels": {"app.kubernetes.io/component": "other"}}, "podLabels"),
+        ({"commonLabels": {"app.kubernetes.io/name": "other"}}, "app.kubernetes.io/name"),
+        ({"podLabels": {"app.kubernetes.io/component": "other"}}, "app.kubernetes.io/component"),
     ],
 )
 def test_values_that_cannot_work_are_refused_by_name(values: Object, message: str, render: Render) -> None:
