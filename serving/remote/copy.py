@@ -25,6 +25,7 @@ from ..contract.errors import StorageError
 from ..engine.cache import Cache
 from ..settings import ServeSettings
 from .layout import local_places, split
+from .storage import check_url
 
 _LOG = logging.getLogger(__name__)
 _RESTART_S = 10.0
@@ -65,8 +66,9 @@ class RemoteCopy:
             NotFound: there is no bundle at the URL.
             StorageError: the store cannot be reached, or refuses, and there is no earlier copy.
             BundleError: a bundle there is damaged, and there is no earlier version of it.
-            ConfigurationError: the library for the URL is missing.
+            ConfigurationError: the URL holds a password, or the library for it is missing.
         """
+        check_url(self._url)
         self._home, self._lock = self._take_home()
         self._process = self._launch()
         for message in self._messages():

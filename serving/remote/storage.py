@@ -239,15 +239,25 @@ def part_bytes(size: int) -> int:
     return max(PART_BYTES, -(-size // _MAX_PARTS))
 
 
+def check_url(url: str) -> None:
+    """Refuse a URL that holds a password, before it is written anywhere.
+
+    Raises:
+        ConfigurationError: it does.
+    """
+    parts = urlsplit(url)
+    if parts.password is not None:
+        raise ConfigurationError(f"{parts.scheme}://...: a URL may hold no password; credentials come from elsewhere")
+
+
 def find_files(url: str) -> tuple[Any, str]:
     """Return `fsspec.AbstractFileSystem` and the path in it that a URL or a local path names.
 
     Raises:
         ConfigurationError: the URL holds a password, its scheme is unknown, or the library for it is missing.
     """
+    check_url(url)
     parts = urlsplit(url)
-    if parts.password is not None:
-        raise ConfigurationError(f"{parts.scheme}://...: a URL may hold no password; credentials come from variables")
     try:
         from fsspec.core import url_to_fs
     except ModuleNotFoundError as error:

@@ -1,6 +1,7 @@
 """The systemd unit, read by systemd itself."""
 
 import configparser
+import shlex
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,22 @@ def test_systemd_rates_the_exposure_as_low() -> None:
 def test_the_unit_does_not_claim_notifications_and_waits_for_health(service: configparser.SectionProxy) -> None:
     assert service["Type"] == "exec"
     assert "widedeep health" in service["ExecStartPost"]
+
+
+def test_a_start_fails_at_once_where_the_server_ends(service: configparser.SectionProxy) -> None:
+    """No server answers here; systemd gives the command the number of the main process."""
+    main = subprocess.Popen(["sleep", "60"])
+    wait = subprocess.Popen(shlex.split(service["ExecStartPost"]), env={"MAINPID": str(main.pid)})
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            wait.wait(1.5)
+        main.kill()
+        main.wait()
+        assert wait.wait(5) == 1
+    finally:
+        for process in (main, wait):
+            process.kill()
+            process.wait()
 
 
 def test_the_cache_folder_is_the_one_the_server_looks_for(
