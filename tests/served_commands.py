@@ -22,10 +22,16 @@ Opener = Callable[[], AbstractContextManager[Callable[[], object]]]
 class Command:
     """A real `widedeep serve` in a process of its own, on a free port unless one is given; `kill` comes last."""
 
-    def __init__(self, path: Path, *flags: str, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, path: Path, *flags: str, host: str = "127.0.0.1", port: int = 0, in_own_group: bool = False
+    ) -> None:
         command = [sys.executable, "-m", "widedeep.serving.cli", "serve", str(path), "--host", host]
         self.process = subprocess.Popen(
-            [*command, "--port", str(port), *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*command, "--port", str(port), *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=in_own_group,
         )
         self.lines: list[str] = []
         self.address = ""
@@ -67,11 +73,11 @@ class Command:
             self.lines.extend(output)
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+def wait_for(condition: Callable[[], object], what: str = "", *, timeout_s: float = 30) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
 
 
 @contextlib.contextmanager

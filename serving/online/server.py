@@ -73,7 +73,7 @@ class Server:
         self._settings = settings
         self._credentials = server_credentials(settings)
         self._access = Access(Path(settings.tokens)) if settings.tokens else None
-        self._observer = Observer(self._in_service, self._is_ready)
+        self._observer = Observer(self.served, self._is_ready)
         self._log = CallLog(
             logs_all=settings.log_calls,
             caller_of=(lambda _: "") if self._access is None else self._access.name,
@@ -285,9 +285,6 @@ class Server:
                 f"providers for unknown member {min(unknown)!r}; the models served have "
                 f"{', '.join(map(repr, sorted(names)))}"
             )
-
-    def _in_service(self) -> list[tuple[str, int]]:
-        return [(servable.name, servable.version) for servable in self.repository.servables()]
 
     def _is_ready(self) -> bool:
         return self._ready.is_set() if self._siblings is None else self._siblings.is_open

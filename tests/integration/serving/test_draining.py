@@ -2,12 +2,10 @@
 
 import ctypes
 import queue
-import re
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from typing import Any
 
 import grpc
 import pytest
+from served_commands import Command, wait_for
 from small_bundle import rows
 from triton_calls import INFER, request_message, triton_inputs
 from tritonclient.grpc import InferenceServerClient, service_pb2
@@ -29,41 +28,11 @@ Starter = Callable[..., Server]
 SERVE = [sys.executable, "-m", "widedeep.serving.cli", "serve", "--host", "127.0.0.1"]
 
 
-class Command:
-    """A real `widedeep serve` in a process of its own."""
-
-    def __init__(self, path: Path, *flags: str) -> None:
-        self.process = subprocess.Popen(
-            [*SERVE, str(path), "--port", "0", *flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.lines: list[str] = []
-        self.address = ""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-            if match := re.match(r"listening on (\S+)", line):
-                self.address = match[1]
-                break
-        assert self.address, "".join(self.lines)
-
-    def end(self) -> int:
-        """Wait for the process to end by itself."""
-        assert self.process.stdout is not None
-        with self.process.stdout as output:
-            self.lines += output
-        return self.process.wait(30)
-
-
 @pytest.fixture
 def command(repository_path: Path, front_end: str) -> Iterator[Command]:
     started = Command(repository_path, "--drain-wait-s", "0.3", "--front-end", front_end)
     yield started
-    if started.process.poll() is None:
-        started.process.kill()
-        started.end()
+    started.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -214,10 +183,3 @@ def loaded(address: str) -> Iterator[tuple[list[int], list[grpc.StatusCode]]]:
         stop.set()
         for thread in threads:
             thread.join(30)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)

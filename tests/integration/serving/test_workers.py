@@ -6,7 +6,6 @@ to one of two workers once in 32,768 times.
 
 import contextlib
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any
 
 import grpc
 import pytest
+from served_commands import Command, wait_for
 from small_bundle import make_bundle, rows
 from triton_calls import INFER, request_message, triton_inputs
 from tritonclient.grpc import InferenceServerClient, service_pb2
@@ -30,55 +30,15 @@ N_CONNECTIONS = 16
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
 
 
-class Command:
+class TwoWorkers(Command):
     """A real `widedeep serve` with two workers, in a process group of its own."""
 
     def __init__(self, path: Path, *flags: str) -> None:
-        command = [sys.executable, "-m", "widedeep.serving.cli", "serve", str(path), "--host", "127.0.0.1"]
-        self.process = subprocess.Popen(
-            [*command, "--port", "0", "--workers", "2", "--drain-wait-s", "0.2", *flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self.lines: list[str] = []
-        self.address = ""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-            if match := re.match(r"listening on (\S+)", line):
-                self.address = match[1]
-                break
-        assert self.address, "".join(self.lines)
-        # What is logged must not fill the pipe.
-        self._reader = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
-        self._reader.start()
-
-    @property
-    def port(self) -> int:
-        return int(self.address.rsplit(":", maxsplit=1)[-1])
+        super().__init__(path, "--workers", "2", "--drain-wait-s", "0.2", *flags, in_own_group=True)
 
     def workers(self) -> list[int]:
         """Return the process ids of the workers: the grandchildren, by way of the nursery."""
         return [worker for nursery in children(self.process.pid) for worker in children(nursery)]
-
-    def end(self) -> int:
-        """Wait for the server to end by itself."""
-        status = self.process.wait(30)
-        self._reader.join(10)
-        return status
-
-    def kill(self) -> None:
-        """End it whatever it does."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(10)
-        self._reader.join(10)
-
-    def _read(self, output: Any) -> None:
-        with output:
-            self.lines.extend(output)
 
 
 def children(process: int) -> list[int]:
@@ -97,14 +57,7 @@ def is_alive(process: int) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-Starter = Callable[..., Command]
+Starter = Callable[..., TwoWorkers]
 
 
 @pytest.fixture(scope="module", params=["grpcio", "native"])
@@ -116,10 +69,10 @@ def front_end(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def serve() -> Iterator[Starter]:
-    started: list[Command] = []
+    started: list[TwoWorkers] = []
 
-    def start(path: Path, *flags: str) -> Command:
-        started.append(Command(path, *flags))
+    def start(path: Path, *flags: str) -> TwoWorkers:
+        started.append(TwoWorkers(path, *flags))
         return started[-1]
 
     yield start
@@ -137,15 +90,15 @@ def models(tmp_path_factory: pytest.TempPathFactory, front_end: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def command(models: Path, front_end: str) -> Iterator[Command]:
+def command(models: Path, front_end: str) -> Iterator[TwoWorkers]:
     """A server that tests share; it is left running."""
-    shared = Command(models, "--allow-model-control", "--front-end", front_end)
+    shared = TwoWorkers(models, "--allow-model-control", "--front-end", front_end)
     yield shared
     shared.kill()
 
 
 @pytest.fixture
-def clients(command: Command) -> Iterator[list[InferenceServerClient]]:
+def clients(command: TwoWorkers) -> Iterator[list[InferenceServerClient]]:
     with connected(command.address) as opened:
         yield opened
 
@@ -188,7 +141,7 @@ def no_output() -> Any:
 
 
 def test_a_swap_is_seen_on_all_connections_at_once(
-    command: Command, clients: list[InferenceServerClient], models: Path
+    command: TwoWorkers, clients: list[InferenceServerClient], models: Path
 ) -> None:
     calls: list[tuple[float, float, int]] = []
     failures: list[Exception] = []
@@ -269,7 +222,7 @@ def connections_of(process: int, port: int) -> int:
     return sum(str(link.readlink()) in there for link in Path(f"/proc/{process}/fd").iterdir())
 
 
-def test_a_client_with_several_connections_makes_use_of_every_worker(command: Command) -> None:
+def test_a_client_with_several_connections_makes_use_of_every_worker(command: TwoWorkers) -> None:
     with Client(command.address, model="counted", connections=N_CONNECTIONS) as client:
         for _ in range(2 * N_CONNECTIONS):
             client.predict(rows(1))
@@ -286,7 +239,7 @@ def test_a_model_that_is_not_there_is_not_found(clients: list[InferenceServerCli
 
 
 def test_a_worker_that_is_killed_is_replaced_in_the_state_of_the_others_and_no_count_goes_back(
-    command: Command, models: Path
+    command: TwoWorkers, models: Path
 ) -> None:
     make_bundle(models / "later" / "1", name="later")
     with connected(command.address) as clients:
@@ -444,7 +397,7 @@ def assert_one_stream_only(clients: list[InferenceServerClient]) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_port_that_workers_have_is_in_use_for_any_other_server(
-    command: Command, repository_path: Path, workers: str
+    command: TwoWorkers, repository_path: Path, workers: str
 ) -> None:
     serve = [sys.executable, "-m", "widedeep.serving.cli", "serve", str(repository_path), "--host", "127.0.0.1"]
     second = subprocess.run(

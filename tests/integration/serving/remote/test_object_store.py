@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from object_store import ObjectStore, find_rclone, object_store
+from served_commands import wait_for
 from small_bundle import make_bundle, rows
 from widedeep.serving.client import Client
 from widedeep.serving.contract.bundle import add_evidence, read_bundle
@@ -65,13 +66,6 @@ def large_bundle(path: Path, sizes_mib: list[int]) -> Path:
     rng = np.random.default_rng(0)
     add_evidence(path, {f"{i}.bin": rng.bytes(size * MIB) for i, size in enumerate(sizes_mib)})
     return path
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    until = time.monotonic() + 40
-    while not condition():
-        assert time.monotonic() < until, what
-        time.sleep(0.02)
 
 
 def test_a_repository_is_pushed_and_pulled_as_it_is(store: ObjectStore, tmp_path: Path) -> None:

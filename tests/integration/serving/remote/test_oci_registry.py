@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -26,6 +26,7 @@ from oci_registry import (
     password_auth,
     token_service,
 )
+from served_commands import wait_for
 from small_bundle import make_bundle, rows
 from widedeep.serving.cli import main
 from widedeep.serving.client import Client
@@ -70,13 +71,6 @@ def manifest(registry: OciRegistry, repository: str, tag: str) -> Any:
     headers = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as response:
         return json.load(response)
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    until = time.monotonic() + 40
-    while not condition():
-        assert time.monotonic() < until, what
-        time.sleep(0.02)
 
 
 def test_a_bundle_becomes_an_artifact_whose_layers_are_its_files(
