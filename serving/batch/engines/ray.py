@@ -49,7 +49,8 @@ def run(
         observe: not called.
 
     Raises:
-        ExecutionError: Ray gave up: a task killed its actor again and again, or no node is left.
+        ExecutionError: no Ray could be connected to or started, or it gave up: a task killed its actor again and again,
+            or no node is left.
     """
     job = RemoteJob.of(spec, options)
 
@@ -225,11 +226,19 @@ def _connect(options: EngineOptions) -> None:
     if not options.verbose:
         shown["logging_level"] = logging.ERROR
     if address := options.address or os.environ.get("RAY_ADDRESS", ""):
-        ray.init(address=address, **shown)
+        _init(address, **shown)
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     n_cpus = options.n_workers * (options.threads_per_worker or 1) or available_cores()
-    ray.init(address="local", num_cpus=n_cpus, include_dashboard=False, **shown)
+    _init("local", num_cpus=n_cpus, include_dashboard=False, **shown)
+
+
+def _init(address: str, **options: Any) -> None:
+    try:
+        ray.init(address=address, **options)
+    except Exception as error:  # all kinds, of which that of a node that does not start is a bare `Exception`
+        what = "start Ray on this machine" if address == "local" else f"connect to Ray at {address!r}"
+        raise ExecutionError(f"cannot {what}: {error}") from error
 
 
 def _without_rows(table: Any) -> Any:

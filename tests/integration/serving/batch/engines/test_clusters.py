@@ -1,5 +1,6 @@
 """Ray and Spark as engines of jobs: real clusters of several processes, some of which are killed on the way."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -43,6 +44,11 @@ def wait_for(is_so: Callable[[], bool], seconds: float = 60) -> None:
     while not is_so():
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def has_ray_no_workers() -> bool:
+    gc.collect()  # Ray ends them once nothing refers to them, as errors do that were caught
+    return not processes(WORKERS["ray"])
 
 
 def test_a_cluster_writes_the_same_files_as_one_machine_and_counts_alike(work: Work, engine: EngineName) -> None:
@@ -101,7 +107,7 @@ def test_a_row_that_is_not_allowed_to_fail_ends_the_job_and_the_next_run_goes_on
     with pytest.raises(ExecutionError, match=r"rows\.parquet, row (7|25000|319999): .*column 'a'"):
         work.run(engine, f"{engine}-failed", on_error="fail")
     if engine == "ray":  # Spark keeps its processes for the next job
-        wait_for(lambda: not processes(WORKERS["ray"]))
+        wait_for(has_ray_no_workers)
     work.run(engine, f"{engine}-failed")
     assert work.files(f"{engine}-failed") == work.files("local")
 
@@ -125,3 +131,12 @@ def test_a_killed_driver_leaves_no_worker_behind_and_another_engine_ends_its_job
     assert ROWS_PER_TASK <= N_ROWS - summary.n_rows_now < N_ROWS
     assert work.files(output) == work.files("local")
     assert work.tasks(output) == work.tasks("local")
+
+
+def test_a_ray_that_cannot_be_connected_to_is_an_error_in_words(work: Work) -> None:
+    pytest.importorskip("ray")
+    where = [str(work.bundle), str(work.folder / "rows.parquet"), str(work.folder / "none")]
+    command = [sys.executable, "-m", "widedeep.serving.cli", "score", *where, "--engine", "ray", "--address", "nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("widedeep score: cannot connect to Ray at 'nowhere': ")
