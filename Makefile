@@ -10,7 +10,7 @@ WITH_ALL := $(VENV)/.with-all
 TYPES := build/types/widedeep
 WHEEL := build/wheel
 # What the image has beside the base install.
-LOCKED := --extra native --extra s3 --extra tracing
+LOCKED := --extra native --extra s3 --extra oci --extra tracing
 LOCK := $(BIN)/uv --no-config --quiet pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
   --custom-compile-command 'make lock' --output-file deploy/image/requirements
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import kubernetes_validate
 import yaml
+from widedeep.serving.remote.reference import PLAIN_HTTP_VARIABLE
 from widedeep.serving.settings import ServeSettings
 
 ROOT = Path(__file__).parents[1]
@@ -69,9 +70,10 @@ def load_settings(toml: str, variables: Mapping[str, str], tmp_path: Path, monke
 
 
 def check_variables(names: Iterator[str] | list[str]) -> None:
-    """See that each WIDEDEEP_ variable is a setting, which the server would not complain about."""
-    settings = {f"WIDEDEEP_{name.upper()}" for name in ServeSettings.model_fields} | {"WIDEDEEP_CONFIG"}
-    assert {name for name in names if name.startswith("WIDEDEEP_")} <= settings
+    """See that something reads each WIDEDEEP_ variable."""
+    settings = {f"WIDEDEEP_{name.upper()}" for name in ServeSettings.model_fields}
+    read = settings | {"WIDEDEEP_CONFIG", PLAIN_HTTP_VARIABLE}
+    assert {name for name in names if name.startswith("WIDEDEEP_")} <= read
 
 
 def check_pod(pod: Object) -> None:
@@ -123,4 +125,15 @@ def check_files(pod: Object, toml: str) -> None:
             assert file.name in {item["path"] for item in secret.get("items", [{"path": file.name}])}
     for path, volume in mounted.items():
         if "secret" in volume:
-            assert any(str(value).startswith(f"{path}/") for value in settings.values()), f"no setting reads {path}"
+            values = [*settings.values(), *variables_of(container).values()]
+            assert any(f"{value}/".startswith(f"{path}/") for value in values), f"no setting reads {path}"
+
+
+def check_docker_config(container: Object, pod: Object, secret: str) -> None:
+    """See that a container finds a secret of type kubernetes.io/dockerconfigjson where clients of registries look."""
+    (volume,) = (v for v in pod["volumes"] if v.get("secret", {}).get("secretName") == secret)
+    assert volume["secret"]["items"] == [{"key": ".dockerconfigjson", "path": "config.json"}]
+    assert volume["secret"]["defaultMode"] == 0o440  # the group's: fsGroup is the server's
+    (mount,) = (m for m in container["volumeMounts"] if m["name"] == volume["name"])
+    assert mount["readOnly"]
+    assert variables_of(container)["DOCKER_CONFIG"] == mount["mountPath"]

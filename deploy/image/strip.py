@@ -1,4 +1,4 @@
-"""Delete from a virtual environment what the server never reads, about 80 MB of it.
+"""Delete from a virtual environment what the server never reads, about 65 MB of it.
 
     python3 strip.py /opt/widedeep
 

@@ -237,12 +237,12 @@ class Registry:
             backend.load_configs(self._container)
             has_password = getattr(backend, "_basic_auth", None) is not None
             try:
-                if kind == "basic" and (not has_password or used.startswith("Basic ")):
+                if kind == "basic" and not has_password:
                     raise _refusal(response)
                 headers, is_found = backend.authenticate_request(response, {})
             except RequestException as error:
                 raise ConnectionError(_shown(str(error))) from error
-            if not is_found:
+            if not is_found or headers["Authorization"] == used:
                 raise _refusal(response)
             self._authorization = headers["Authorization"]
 

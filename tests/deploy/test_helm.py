@@ -16,6 +16,7 @@ from manifests import (
     KUBERNETES,
     ROOT,
     Object,
+    check_docker_config,
     check_files,
     check_pod,
     check_stop,
@@ -27,13 +28,18 @@ from manifests import (
     validate,
     variables_of,
 )
+from oci_registry import OciRegistry, find_registry, oci_registry
+from small_bundle import make_bundle
 from widedeep.serving.engine.cache import Cache
+from widedeep.serving.online.source import Source
+from widedeep.serving.remote.reference import PLAIN_HTTP_VARIABLE, Reference
 from widedeep.serving.settings import ServeSettings
 
 CHART = DEPLOY / "helm" / "widedeep"
 CASES = {"defaults": {}} | {
     path.stem.removesuffix("-values"): yaml.safe_load(path.read_text()) for path in sorted(CHART.glob("ci/*.yaml"))
 }
+COMMAND = (sys.executable, "-m", "widedeep.serving.cli")
 Render = Callable[..., list[Object]]
 OF_THE_CHART = {"host", "port", "metrics", "metrics_host", "metrics_port", "tokens", "cache_dir"} | {
     f"tls_{what}" for what in ("cert", "key", "client_ca")
@@ -213,6 +219,83 @@ def test_a_server_that_polls_object_storage_has_the_secret_and_no_init_container
     assert server["envFrom"] == [{"secretRef": {"name": "reader"}}]
 
 
+@pytest.mark.parametrize(("source", "reader"), [("pull", 0), ("remote", -1)])
+def test_who_reads_the_registry_has_its_credentials_and_authorities_and_nobody_else(
+    source: str, reader: int, render: Render
+) -> None:
+    models = {**CASES["oci"]["models"], "source": source}
+    pod = pod_of(one(render({"models": models}), "Deployment"))
+    containers = list(containers_of(pod))
+    check_docker_config(containers[reader], pod, "models-registry")
+    assert models["remote"]["url"] in containers[reader]["args"]
+    volumes = {v["name"]: v for v in pod["volumes"]}
+    mounted = {m["mountPath"]: volumes[m["name"]] for m in containers[reader]["volumeMounts"]}
+    authorities = Path(variables_of(containers[reader])["REQUESTS_CA_BUNDLE"])
+    assert authorities.name == "ca.crt"
+    assert mounted[str(authorities.parent)]["configMap"] == {"name": "registry-ca"}
+    others = [container for container in containers if container is not containers[reader]]
+    assert len(others) == (source == "pull")
+    for other in others:
+        assert not variables_of(other).keys() & {"DOCKER_CONFIG", "REQUESTS_CA_BUNDLE"}
+        assert not {m["name"] for m in other["volumeMounts"]} & {"registry", "remote-ca"}
+    assert all("envFrom" not in container for container in containers)
+
+
+@pytest.mark.parametrize("source", ["image", "pull", "remote"])
+def test_lists_of_variables_may_be_deleted_by_null(source: str, render: Render) -> None:
+    models = {**CASES["oci"]["models"], "source": source}
+    given = one(render({"models": models}), "Deployment")
+    assert one(render({"models": models, "extraEnv": None, "extraEnvFrom": None}), "Deployment") == given
+
+
+def test_authorities_of_object_storage_are_where_amazons_library_looks(render: Render) -> None:
+    remote = {"url": "s3://models/prod", "credentialsSecret": "reader", "caConfigMap": "store-ca"}
+    pod = pod_of(one(render({"models": {"source": "remote", "remote": remote}}), "Deployment"))
+    variables = variables_of(pod["containers"][0])
+    assert variables["AWS_CA_BUNDLE"] == "/etc/widedeep/remote-ca/ca.crt"
+    assert not variables.keys() & {"DOCKER_CONFIG", "REQUESTS_CA_BUNDLE"}
+    assert not any("secret" in volume for volume in pod["volumes"])
+
+
+@pytest.mark.parametrize("host", ["registry:5000", "registry.models.svc", "[fd00::1]:5000"])
+def test_a_registry_without_tls_is_one_that_the_client_speaks_to_so(
+    host: str, render: Render, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"oci://{host}/models/digits:1"
+    remote = {"url": url, "plainHttp": True}
+    objects = render({"models": {"source": "remote", "remote": remote}, "networkPolicy": {"enabled": True}})
+    variables = variables_of(pod_of(one(objects, "Deployment"))["containers"][0])
+    assert not Reference.parse(url).is_plain
+    monkeypatch.setenv(PLAIN_HTTP_VARIABLE, variables[PLAIN_HTTP_VARIABLE])
+    assert Reference.parse(url).is_plain
+    ports = [port["port"] for rule in one(objects, "NetworkPolicy")["spec"]["egress"] for port in rule["ports"]]
+    assert ports == [53, 53, 443, 5000 if host.endswith("5000") else 80]
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OciRegistry]:
+    pytest.importorskip("oras")
+    if find_registry() is None:
+        pytest.skip("needs docker-registry, Debian's package of that name")
+    bundle = tmp_path_factory.mktemp("made") / "1"
+    make_bundle(bundle)
+    with oci_registry(tmp_path_factory.mktemp("registry")) as running:
+        subprocess.run([*COMMAND, "push", bundle, running.url("models/small:1")], check=True)
+        yield running
+
+
+@pytest.mark.parametrize("tag", ["", ":1"])
+def test_what_the_init_container_brings_from_a_registry_is_what_the_server_serves(
+    tag: str, registry: OciRegistry, render: Render, tmp_path: Path
+) -> None:
+    models = {"source": "pull", "path": str(tmp_path), "remote": {"url": registry.url("models/small") + tag}}
+    pull, server = containers_of(pod_of(one(render({"models": models}), "Deployment")))
+    subprocess.run([*COMMAND, *pull["args"]], check=True)
+    ((name, versions),) = Source(Path(server["args"][1])).scan().items()
+    # One bundle has its own name, in a repository it has that of its folder.
+    assert (name, list(versions)) == ("animals" if tag else "small", [1])
+
+
 def test_the_policy_lets_in_callers_monitoring_and_the_chart_s_own_test(render: Render) -> None:
     objects = render(CASES["pull"])
     policy = one(objects, "NetworkPolicy")["spec"]
@@ -260,8 +343,7 @@ def test_the_chart_s_own_test_calls_the_service_and_speaks_tls_where_it_must(ren
     assert flags.pop("--tls-name") == "scorer"
     files = {flags[f"--tls-{what}"] for what in ("ca", "cert", "key")}
     assert files == {f"{secure['volumeMounts'][0]['mountPath']}/{name}" for name in ("ca.crt", "tls.crt", "tls.key")}
-    command = [sys.executable, "-m", "widedeep.serving.cli", "health", "--help"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run([*COMMAND, "health", "--help"], capture_output=True, text=True, check=True).stdout
     assert all(flag in told for flag in ("--tls-name", "--tls-ca", "--tls-cert", "--tls-key"))
 
 
@@ -288,6 +370,10 @@ def test_client_certificates_may_be_of_another_authority(render: Render) -> None
         ({"settings": {"max_batch_rows": 0}}, "max_batch_rows"),
         ({"replicas": 3}, "replicas"),
         ({"models": {"source": "s3"}}, "source"),
+        ({"models": {"source": "remote", "remote": {"url": "oci://registry/Models"}}}, "url"),
+        ({"models": {"source": "remote", "remote": {"url": "oci://user:secret@registry/models"}}}, "url"),
+        ({"models": {"source": "pull", "remote": {"url": "s3://models", "plainHttp": True}}}, "plainHttp"),
+        ({"models": {"source": "remote", "remote": {"url": "gs://models", "caConfigMap": "ca"}}}, "caConfigMap"),
         ({"image": {"digest": "latest"}}, "digest"),
         ({"resources": {"limit": {}}}, "limit"),
         ({"preStopSeconds": 0}, "preStopSeconds"),
@@ -364,6 +450,9 @@ def test_the_notes_say_what_is_open(chart: helm.Chart) -> None:
     assert "Whoever reaches" in notes({})
     closed = notes({"tls": {"enabled": True, "secretName": "s"}, "tokens": {"secretName": "t"}})
     assert "TLS is off" not in closed
+    remote = {"url": "oci://registry:5000/models/digits", "plainHttp": True}
+    assert "credentials of the registry cross" in notes({"models": {"source": "remote", "remote": remote}})
+    assert "registry" not in closed
     assert "Whoever reaches" not in closed
 
 

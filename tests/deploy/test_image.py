@@ -11,13 +11,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from image_build import ROOT, Archive, Buildah, Container, call, missing
+from oci_registry import PASSWORD, docker_config, find_registry, oci_registry, password_auth
+from oci_registry import USER as READER
 from small_bundle import make_bundle
 
 USER = 10001
@@ -137,18 +139,24 @@ def serving(image: Image, models: Path, client: Path) -> Iterator[Serving]:
 
 
 class serve:  # noqa: N801 - reads as the command
-    """A context: the image's own entry point and command, on free ports, ready when it begins."""
+    """A context: the image's own entry point and command, on free ports, ready when it begins.
 
-    def __init__(self, image: Image, name: str, *volumes: tuple[Path, str]) -> None:
+    `source` stands in for what the command serves, and `environment` is set beside the image's own.
+    """
+
+    def __init__(
+        self, image: Image, name: str, *volumes: tuple[Path, str], source: str = "", environment: Sequence[str] = ()
+    ) -> None:
         self._ports = [free_port(), free_port()]
         self._container = Container(image.buildah, name, *volumes)
         self._flags = ["--port", str(self._ports[0]), "--metrics-port", str(self._ports[1])]
-        self._command = [*image.archive.config["Entrypoint"], *image.archive.config["Cmd"], *self._flags]
+        what = ["serve", source] if source else image.archive.config["Cmd"]
+        self._command = [*image.archive.config["Entrypoint"], *what, *self._flags]
+        # The suite turns metrics off for servers side by side.
+        self._environment = ["WIDEDEEP_METRICS=true", *environment]
 
     def __enter__(self) -> Serving:
-        # The suite turns metrics off for servers side by side.
-        environment = ["WIDEDEEP_METRICS=true"]
-        command = self._container.command(*self._command, environment=environment)
+        command = self._container.command(*self._command, environment=self._environment)
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self._serving = Serving(self._container, process, *self._ports)
         try:
@@ -237,7 +245,7 @@ def test_the_bill_of_materials_lists_what_is_installed(image: Image) -> None:
     lines = Container(image.buildah, image.name).call("python", "-c", code).split()
     installed = {tuple(line.lower().replace("_", "-").split("==")) for line in lines}
     assert installed - {("widedeep", version("widedeep"))} == listed - {("widedeep", version("widedeep"))}
-    assert {"grpcio", "numpy", "onnxruntime", "pygrpc-native", "s3fs"} <= {name for name, _ in listed}
+    assert {"grpcio", "numpy", "onnxruntime", "oras", "pygrpc-native", "s3fs"} <= {name for name, _ in listed}
 
 
 def test_the_server_runs_as_the_numeric_user_and_answers_its_health_probes(serving: Serving) -> None:
@@ -267,6 +275,25 @@ def test_it_signs_in_to_object_storage_with_what_the_strip_left(image: Image) ->
         "print(*(s.create_client(n, region_name='eu-west-1').meta.service_model.service_name for n in ('s3', 'sts')))"
     )
     assert Container(image.buildah, image.name).call("python", "-c", code).split() == ["s3", "sts"]
+
+
+@pytest.mark.skipif(find_registry() is None, reason="needs docker-registry, Debian's package of that name")
+def test_it_serves_from_an_oci_registry_with_a_mounted_docker_configuration(
+    image: Image, models: Path, client: Path, tmp_path: Path
+) -> None:
+    with oci_registry(tmp_path / "registry", auth=password_auth(tmp_path)) as registry:
+        mounted = (tmp_path / "secret", "/etc/widedeep/registry")
+        docker_config(mounted[0], auths={registry.address: f"{READER}:{PASSWORD}"})
+        environment = [f"DOCKER_CONFIG={mounted[1]}"]
+        url = registry.url("models/small")
+        pushing = Container(image.buildah, image.name, (models, "/models"), mounted)
+        pushing.call("widedeep", "push", "/models/small/1", f"{url}:1", environment=environment)
+        volumes = (mounted, (models, "/models"), (client, "/client"))
+        with serve(image, image.name, *volumes, source=url, environment=environment) as server:
+            answer = server.container.call(
+                "python", "-c", CALL, f"localhost:{server.port}", environment=["PYTHONPATH=/client"]
+            )
+    assert answer.startswith("answered ")
 
 
 def test_the_quota_of_the_control_group_sets_the_number_of_threads(image: Image) -> None:

@@ -13,6 +13,7 @@ from manifests import (
     DEPLOY,
     ROOT,
     Object,
+    check_docker_config,
     check_files,
     check_pod,
     check_stop,
@@ -23,10 +24,12 @@ from manifests import (
     validate,
     variables_of,
 )
+from widedeep.serving.remote.reference import Reference
 
 KUSTOMIZE = DEPLOY / "kustomize"
 PRODUCTION = KUSTOMIZE / "overlays" / "production"
-FOLDERS = {"base": KUSTOMIZE / "base", "production": PRODUCTION}
+REGISTRY = KUSTOMIZE / "overlays" / "registry"
+FOLDERS = {"base": KUSTOMIZE / "base", "production": PRODUCTION, "registry": REGISTRY}
 
 
 def kustomize_version() -> int:
@@ -114,6 +117,17 @@ def test_the_overlay_scales_on_the_queue_and_moves_all_to_its_namespace(built: d
     }
     assert pod_of(deployment)["containers"][0]["image"].startswith("registry.example.com/team/widedeep:")
     assert "appProtocol" not in one(objects, "Service", "widedeep")["spec"]["ports"][0]
+
+
+@needs_kubectl
+def test_the_overlay_of_a_registry_serves_a_url_with_the_secret_of_docker(built: dict[str, list[Object]]) -> None:
+    pod = pod_of(one(built["registry"], "Deployment"))
+    (server,), (base_server,) = pod["containers"], pod_of(one(built["base"], "Deployment"))["containers"]
+    command, url, *flags = server["args"]
+    assert [command, "/models", *flags] == base_server["args"]
+    assert Reference.parse(url).host == "registry.example.com"
+    check_docker_config(server, pod, "models-registry")
+    assert tomllib.loads(toml_of(built["registry"])) == {**tomllib.loads(toml_of(built["base"])), "poll_interval_s": 30}
 
 
 @needs_kubectl

@@ -65,6 +65,13 @@ livenessProbe:
 {{ trimSuffix "/" .Values.models.path }}/pulled
 {{- end }}
 
+{{- /* A model's folder in a registry, which names no model's version, becomes that model's folder. */}}
+{{- define "widedeep.pullTarget" -}}
+{{- $url := include "widedeep.remoteUrl" . | trimSuffix "/" }}
+{{- include "widedeep.pulled" . }}
+{{- if and (hasPrefix "oci://" $url) (not (regexMatch "^oci://[^/]+/.*[:@]" $url)) }}/{{ base $url }}{{ end }}
+{{- end }}
+
 {{- /* What the server serves: a path, or a URL. */}}
 {{- define "widedeep.served" -}}
 {{- if eq .Values.models.source "remote" }}{{ include "widedeep.remoteUrl" . }}
@@ -73,11 +80,76 @@ livenessProbe:
 {{- end }}
 {{- end }}
 
-{{- /* Containers that read object storage. */}}
+{{- /* What follows, up to the volumes, is for the container that reads models.remote: the init container or the server. */}}
 {{- define "widedeep.credentials" -}}
-{{- with .Values.models.remote.credentialsSecret }}
+{{- $remote := .Values.models.remote }}
+{{- if and $remote.credentialsSecret (not (hasPrefix "oci://" $remote.url)) }}
 - secretRef:
+    name: {{ $remote.credentialsSecret | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "widedeep.remoteEnv" -}}
+{{- $remote := .Values.models.remote }}
+{{- if include "widedeep.registrySecret" . }}
+- {name: DOCKER_CONFIG, value: /etc/widedeep/registry}
+{{- end }}
+{{- if $remote.plainHttp }}
+{{- if not (hasPrefix "oci://" $remote.url) }}
+{{- fail "models.remote.plainHttp is for oci://; for s3:// let AWS_ENDPOINT_URL say http://" }}
+{{- end }}
+- {name: WIDEDEEP_OCI_PLAIN_HTTP, value: {{ include "widedeep.registryHost" . | quote }}}
+{{- end }}
+{{- if $remote.caConfigMap }}
+{{- if hasPrefix "gs://" $remote.url }}
+{{- fail "models.remote.caConfigMap is for s3:// and oci://" }}
+{{- end }}
+- {name: {{ ternary "REQUESTS_CA_BUNDLE" "AWS_CA_BUNDLE" (hasPrefix "oci://" $remote.url) }}, value: /etc/widedeep/remote-ca/ca.crt}
+{{- end }}
+{{- end }}
+
+{{- define "widedeep.remoteMounts" -}}
+{{- if include "widedeep.registrySecret" . }}
+- name: registry
+  mountPath: /etc/widedeep/registry
+  readOnly: true
+{{- end }}
+{{- if .Values.models.remote.caConfigMap }}
+- name: remote-ca
+  mountPath: /etc/widedeep/remote-ca
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "widedeep.remoteVolumes" -}}
+{{- with include "widedeep.registrySecret" . }}
+- name: registry
+  secret:
+    secretName: {{ . | quote }}
+    defaultMode: 0440
+    items:
+      - key: .dockerconfigjson
+        path: config.json
+{{- end }}
+{{- with .Values.models.remote.caConfigMap }}
+- name: remote-ca
+  configMap:
     name: {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "widedeep.registrySecret" -}}
+{{- if hasPrefix "oci://" .Values.models.remote.url }}{{ .Values.models.remote.credentialsSecret }}{{ end }}
+{{- end }}
+
+{{- define "widedeep.registryHost" -}}
+{{ regexReplaceAll "^oci://([^/]+)/.*$" .Values.models.remote.url "${1}" }}
+{{- end }}
+
+{{- /* Where it is not 443. */}}
+{{- define "widedeep.registryPort" -}}
+{{- if hasPrefix "oci://" .Values.models.remote.url }}
+{{- regexFind ":[0-9]+$" (include "widedeep.registryHost" .) | trimPrefix ":" | default (ternary "80" "" .Values.models.remote.plainHttp) }}
 {{- end }}
 {{- end }}
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from oci_registry import (
     PASSWORD,
+    PASSWORD_FILE,
     USER,
     OciRegistry,
     docker_config,
@@ -31,6 +32,7 @@ from small_bundle import make_bundle, rows
 from widedeep.serving.cli import main
 from widedeep.serving.client import Client
 from widedeep.serving.contract.bundle import add_evidence, read_bundle
+from widedeep.serving.contract.errors import StorageError
 
 pytest.importorskip("oras")
 pytestmark = pytest.mark.skipif(find_registry() is None, reason="needs docker-registry, Debian's package of that name")
@@ -268,6 +270,26 @@ def test_a_password_comes_from_dockers_configuration(bundles: Path, tmp_path: Pa
         assert (status, err) == (0, "")
         assert run("pull", registry.url("animals:1"), tmp_path / "out", **right)[0] == 0
     assert read_bundle(tmp_path / "out").digest == read_bundle(bundle).digest
+
+
+def test_a_password_that_has_been_replaced_is_read_anew(
+    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from widedeep.serving.remote.stores import open_store
+
+    with oci_registry(tmp_path / "registry", auth=password_auth(tmp_path)) as registry:
+        variables = docker_config(tmp_path / "docker", auths={registry.address: f"{USER}:{PASSWORD}"})
+        assert run("push", bundles / "animals" / "1", registry.url("animals:1"), **variables)[0] == 0
+        monkeypatch.setenv("DOCKER_CONFIG", variables["DOCKER_CONFIG"])
+        store = open_store(registry.url("animals:1"))
+        assert "bundle.json" in store.list()
+        # The registry reads its users anew when the file's date has changed.
+        (tmp_path / "htpasswd").write_text(PASSWORD_FILE.replace("user:", "next:"))
+        os.utime(tmp_path / "htpasswd", (0, 0))
+        with pytest.raises(StorageError, match="status 401"):
+            store.list()
+        docker_config(tmp_path / "docker", auths={registry.address: f"next:{PASSWORD}"})
+        assert "bundle.json" in store.list()
 
 
 def test_the_folder_of_docker_config_counts_and_no_other(bundles: Path, tmp_path: Path) -> None:
