@@ -28,6 +28,7 @@ from .report import describe_bundle, describe_tuning
 from .settings import CONFIG_VARIABLE, ServeSettings
 
 if TYPE_CHECKING:
+    from .online.origin import Origin
     from .online.server import Server
     from .online.workers.supervisor import Supervisor
     from .remote.copy import Served
@@ -114,8 +115,8 @@ def _serve(path: str, settings: ServeSettings, say: Callable[[str], None]) -> in
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    with _local(path, settings) as (folder, follow):
-        server = _server(folder, settings, failed=lambda: signals.put(_FAILED))
+    with _origin(path, settings) as (origin, follow):
+        server = _server(origin, settings, failed=lambda: signals.put(_FAILED))
         server.start()
         listening = True
         follow(server.served)
@@ -140,8 +141,8 @@ def _first(signals: SimpleQueue[int]) -> int:
 
 
 @contextmanager
-def _local(path: str, settings: ServeSettings) -> Iterator[tuple[Path, Callable[["Served"], None]]]:
-    """Give the folder to serve, and what keeps it current once it is told what is being served."""
+def _origin(path: str, settings: ServeSettings) -> Iterator[tuple["Path | Origin", Callable[["Served"], None]]]:
+    """Give what there is to serve, and what is to be told what is being served."""
     if "://" not in path:
         yield Path(path), lambda _: None
         return
@@ -149,20 +150,20 @@ def _local(path: str, settings: ServeSettings) -> Iterator[tuple[Path, Callable[
 
     copy = RemoteCopy(path, settings)
     try:
-        yield copy.start(), copy.follow
+        yield copy, copy.follow
     finally:
         copy.stop()
 
 
-def _server(path: Path, settings: ServeSettings, failed: Callable[[], None]) -> "Server | Supervisor":
+def _server(origin: "Path | Origin", settings: ServeSettings, failed: Callable[[], None]) -> "Server | Supervisor":
     """Return what serves; imported late: nothing before this starts a thread or opens a session."""
     if settings.workers > 1:
         from .online.workers.supervisor import Supervisor
 
-        return Supervisor(path, settings, failed=failed)
+        return Supervisor(origin, settings, failed=failed)
     from .online.server import Server
 
-    return Server(path, settings)
+    return Server(origin, settings)
 
 
 def health(argv: Sequence[str]) -> int:

@@ -1,15 +1,18 @@
-"""A real S3 server on this machine, over a folder: rclone's."""
+"""A real S3 server on this machine, over a folder: rclone's; and a gate that keeps those who ask it waiting."""
 
 import os
 import shutil
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 KEY = "test-access-key-1"
 SECRET = "test-secret-key-of-enough-letters"  # noqa: S105 - of a server that lives as long as a test
@@ -38,9 +41,12 @@ class ObjectStore:
 
     def remove(self, path: str) -> None:
         """Remove an object, as a client does."""
-        from s3fs import S3FileSystem
+        self._client().rm_file(f"{BUCKET}/{path}")
 
-        S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.endpoint).rm_file(f"{BUCKET}/{path}")
+    def put(self, folder: Path, path: str) -> None:
+        """Store all files of a folder, whatever they hold, as a client does."""
+        for file in filter(Path.is_file, sorted(folder.rglob("*"))):
+            self._client().put_file(str(file), f"{BUCKET}/{path}/{file.relative_to(folder).as_posix()}")
 
     @property
     def variables(self) -> dict[str, str]:
@@ -52,6 +58,59 @@ class ObjectStore:
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    def _client(self) -> Any:
+        from s3fs import S3FileSystem
+
+        return S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.endpoint)
+
+
+class Gate(socketserver.ThreadingTCPServer):
+    """Stands before a server on this machine: it takes connections, and passes them on once `is_open` is set.
+
+    `is_asked` is set with the first of them.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Passage)
+        self.behind = port
+        self.is_open = threading.Event()
+        self.is_asked = threading.Event()
+
+
+class _Passage(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        assert isinstance(self.server, Gate)
+        self.server.is_asked.set()
+        self.server.is_open.wait()
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.server.behind)) as far:
+            there = threading.Thread(target=_pour, args=(self.request, far), daemon=True)
+            there.start()
+            _pour(far, self.request)
+            there.join()
+
+
+def _pour(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def gated(store: ObjectStore) -> Iterator[tuple[ObjectStore, Gate]]:
+    """Give a store as it is from without a gate, which is shut."""
+    with Gate(store.port) as gate:
+        thread = threading.Thread(target=gate.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield replace(store, port=gate.server_address[1]), gate
+        finally:
+            gate.is_open.set()
+            gate.shutdown()
+            thread.join()
 
 
 def find_rclone() -> str | None:

@@ -3,6 +3,7 @@
 import socket
 import ssl
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import trustme
@@ -31,11 +32,11 @@ class Authority:
         folder.mkdir(parents=True, exist_ok=True)
         self._ca.cert_pem.write_to_path(str(self.path))
 
-    def issue(self, stem: str = "server", *, folder: Path | None = None) -> Pair:
+    def issue(self, stem: str = "server", *, folder: Path | None = None, not_after: datetime | None = None) -> Pair:
         """Issue a certificate for this machine, also in place of one before."""
         folder = folder or self.folder
         folder.mkdir(parents=True, exist_ok=True)
-        leaf = self._ca.issue_cert("localhost", "127.0.0.1", common_name=stem)
+        leaf = self._ca.issue_cert("localhost", "127.0.0.1", common_name=stem, not_after=not_after)
         pair = Pair(folder / f"{stem}.pem", folder / f"{stem}.key")
         pair.cert.write_bytes(leaf.cert_chain_pems[0].bytes())
         pair.key.write_bytes(leaf.private_key_pem.bytes())

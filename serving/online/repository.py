@@ -35,7 +35,6 @@ class Repository(Generic[V]):
 
     def __init__(
         self,
-        source: Source,
         open_version: Callable[[str, int, Path], V],
         *,
         max_versions: int = 1,
@@ -45,13 +44,12 @@ class Repository(Generic[V]):
         """Store the parts; `start` loads.
 
         Args:
-            source: where bundles lie.
             open_version: loads one version given the model's name, the version and the bundle's folder.
             max_versions: newest versions of each model to serve.
             publish: told of each new view before readers here see it.
             clock: seconds, monotonic.
         """
-        self._source = source
+        self._source: Source
         self._open = open_version
         self._max_versions = max_versions
         self._publish = publish
@@ -64,15 +62,19 @@ class Repository(Generic[V]):
         self._unloaded: set[str] = set()
         self._failures: Counter[str] = Counter()
 
-    def start(self) -> None:
+    def start(self, source: Source) -> None:
         """Load every model; the first failure is raised, since a server that lacks a model should not come up.
+
+        Args:
+            source: where bundles lie.
 
         Raises:
             ConfigurationError: nothing to serve, or a provider is missing.
             BundleError: a bundle is damaged or fails its golden check.
         """
-        found = self._source.scan()
-        self._single = next(iter(found)) if self._source.is_bundle else ""
+        self._source = source
+        found = source.scan()
+        self._single = next(iter(found)) if source.is_bundle else ""
         with self._changing:
             for name, on_disk in found.items():
                 self._load(name, on_disk)

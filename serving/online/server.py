@@ -27,6 +27,7 @@ from .metrics.observer import Observer
 from .metrics.site import Site
 from .metrics.watch import Watch
 from .native import NativeFront, is_installed
+from .origin import Folder, Origin
 from .policy import BatchPolicy
 from .polling import Poller
 from .repository import Repository, Source
@@ -34,7 +35,7 @@ from .servable import Servable
 from .servicer import Servicer, own_counters
 from .siblings import Models, Siblings
 from .tally import SharedCount
-from .tls import server_credentials
+from .tls import open_tls
 from .transport import HandlerPool
 
 if TYPE_CHECKING:
@@ -57,11 +58,13 @@ class Server:
     of `stop` together with the others. Owner: the command line, a test or a worker.
     """
 
-    def __init__(self, path: Path, settings: ServeSettings, *, siblings: Siblings | None = None) -> None:
+    def __init__(
+        self, origin: Path | Origin | None, settings: ServeSettings, *, siblings: Siblings | None = None
+    ) -> None:
         """Store the settings; `start` does the work.
 
         Args:
-            path: a repository or one bundle.
+            origin: a repository or one bundle, or what brings one; None where there are siblings, which have it.
             settings: of the server.
             siblings: the workers of which this server is one; they share the port.
 
@@ -69,9 +72,10 @@ class Server:
             ConfigurationError: the front end asked for is not installed or cannot do what the settings ask for, or a
                 file of certificates or tokens is unusable.
         """
+        origin = Folder(origin) if isinstance(origin, Path) else origin
         self._siblings = siblings
         self._settings = settings
-        self._credentials = server_credentials(settings)
+        self._tls = open_tls(settings)
         self._access = Access(Path(settings.tokens)) if settings.tokens else None
         self._observer = Observer(self.served, self._is_ready)
         self._log = CallLog(
@@ -84,12 +88,16 @@ class Server:
         self._pool = Pool(settings.cores or None)
         self._cache = Cache.open(settings.cache_dir)
         self._poller: Poller | None = None
-        if siblings is None:
-            own = Repository(Source(path, settings.name), self._open_servable, max_versions=settings.versions)
+        self._load: Callable[[], None] = lambda: None
+        if siblings is not None:
+            self.repository: Models = siblings.repository(self._open_servable)
+        elif origin is not None:
+            own = Repository(self._open_servable, max_versions=settings.versions)
+            self._load = lambda: own.start(Source(origin.start(), settings.name))
             self._poller = Poller(lambda: _follow(own), settings.poll_interval_s)
-            self.repository: Models = own
+            self.repository = own
         else:
-            self.repository = siblings.repository(self._open_servable)
+            raise ValueError("expected something to serve, or siblings")
         self._ready = threading.Event()
         servicer = Servicer(
             self.repository,
@@ -116,7 +124,8 @@ class Server:
             tracing=self._tracing,
         )
         # Where there are several workers, their supervisor has it.
-        self._site = None if siblings else Site(Watch(self.repository, self.observation, self._is_ready), settings)
+        watch = Watch(self.repository, self.observation, self._is_ready, origin=origin)
+        self._site = None if siblings else Site(watch, settings)
         self._health = Health(("", SERVICE), self._handlers.control_pool, is_serving=self._is_ready)
         self._server: grpc.Server | None = None
         self._stopped: threading.Event | None = None
@@ -137,15 +146,26 @@ class Server:
     def start(self) -> None:
         """Load every model, then listen, then turn ready; one of several workers is turned ready once all listen.
 
+        Health and metrics come first, and tell of what has to be copied from a store before anything can be loaded.
+
         Raises:
             ConfigurationError: a port is taken, nothing to serve, a provider is missing or meant for no member here.
             BundleError: a bundle is damaged or fails its golden check.
+            WidedeepError: what the origin raises.
         """
         check_installation()
         if self._site is not None:
             self._site.start()
+        try:
+            self._start()
+        except BaseException:
+            if self._site is not None:
+                self._site.stop()
+            raise
+
+    def _start(self) -> None:
         self._pool.start()
-        self.repository.start()
+        self._load()
         self._check_providers()
         limit = self._settings.max_message_bytes
         server = grpc.server(
@@ -193,7 +213,7 @@ class Server:
                 for member in servable.ensemble.members
             )
             lines.append(f"serving {servable.name} version {servable.version}: {members}")
-        transport = "gRPC" if self._credentials is None else "gRPC over TLS"
+        transport = "gRPC" if self._tls is None else "gRPC over TLS"
         about = f"{transport}, Open Inference Protocol v2, {self._front_end} front end"
         site = [] if self._site is None else self._site.summary()
         return [*lines, *site, f"listening on {self.address} ({about})"]
@@ -201,7 +221,11 @@ class Server:
     def observation(self) -> Observation:
         """Return what this process has served and refused, and what it is doing."""
         under_way = self._infer_pool.n_under_way if self._native is None else self._native.under_way
-        return self._observer.observation(calls_under_way=under_way, front_end=self._front_end)
+        return self._observer.observation(
+            calls_under_way=under_way,
+            front_end=self._front_end,
+            certificates={} if self._tls is None else self._tls.expiries_s(),
+        )
 
     def stop(self) -> None:
         """Turn not ready, wait for that to be seen, refuse new calls, answer those accepted, let go of the models."""
@@ -266,10 +290,10 @@ class Server:
 
         def serve(address: str) -> int:
             try:
-                if self._credentials is None:
+                if self._tls is None:
                     port = server.add_insecure_port(address)
                 else:
-                    port = server.add_secure_port(address, self._credentials)
+                    port = server.add_secure_port(address, self._tls.credentials)
             except RuntimeError as error:
                 raise ConfigurationError(f"cannot listen on {address}: is the port in use? ({error})") from error
             server.start()

@@ -16,10 +16,6 @@ from .view import Entry
 class Models(Protocol):
     """A repository as its server and its servicer use it; see `repository.Repository`."""
 
-    def start(self) -> None:
-        """Have every model loaded."""
-        ...
-
     def close(self) -> None:
         """Answer what has been accepted and let go of everything."""
         ...

@@ -10,12 +10,17 @@ import fcntl
 import hashlib
 import json
 import logging
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
@@ -31,16 +36,41 @@ _LOG = logging.getLogger(__name__)
 _RESTART_S = 10.0
 """Between the death of the process that copies and the start of another one."""
 _END_S = 5.0
+_LOOK_S = 0.5
+"""How long a signal may go unnoticed that another thread than the main one was given."""
+_QUERY = re.compile(r"(://[^\s?\"']*)\?[^\s\"']*")
+"""Of a URL: it may be signed, and what is shown is shown to everybody."""
 
 Served = Callable[[], set[tuple[str, int]]]
 """Returns the names and versions of the models that are being served."""
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """A store at one moment.
+
+    Attributes:
+        url: where it is, without what may be secret.
+        is_copying: whether the first copy is still under way.
+        is_up: whether the last look at it succeeded; None before the first one has ended.
+        trouble: why the last look did not succeed; "" where it did.
+        seen_s: when a look has last succeeded, in seconds since the epoch; 0 where none has.
+        left_out: model and version that it has, but that could not be brought -> why.
+    """
+
+    url: str
+    is_copying: bool = True
+    is_up: bool | None = None
+    trouble: str = ""
+    seen_s: float = 0.0
+    left_out: Mapping[tuple[str, int], str] = field(default_factory=dict)
+
+
 class RemoteCopy:
     """A local copy of what lies at a URL.
 
-    Order of calls: `start`, `follow` once the server has started, `stop`. Owner: the command line. The process that
-    copies ends with this one, however that ends.
+    Order of calls: `start`, `follow` once the server has started, `stop`; `state` from any thread, at any time. Owner:
+    the command line. The process that copies ends with this one, however that ends.
     """
 
     def __init__(self, url: str, settings: ServeSettings) -> None:
@@ -48,52 +78,55 @@ class RemoteCopy:
 
         Args:
             url: of a repository, a model's folder or a bundle.
-            settings: of the server: `cache_dir`, `versions` and `poll_interval_s` count here.
+            settings: of the server: `cache_dir`, `versions`, `poll_interval_s` and `name` count here.
+
+        Raises:
+            ConfigurationError: the URL holds a password.
         """
+        check_url(url)
         self._url = url
         self._settings = settings
         self._is_stopping = threading.Event()
         self._process: subprocess.Popen[str] | None = None
-        self._follower: threading.Thread | None = None
+        self._reader = threading.Thread(target=self._read, name="widedeep-copy", daemon=True)
+        self._first: Future[Path] = Future()
+        self._state = State(_QUERY.sub(r"\1", url))
         self._wanted: Mapping[str, Sequence[int]] = {}
-        self._path = Path()
+        self._served: Served | None = None
+        self._removing = threading.Lock()
         self._temporary: Path | None = None
 
     def start(self) -> Path:
-        """Copy, and return the folder to serve. Starts no thread in this process.
+        """Copy, and return the folder to serve.
 
         Raises:
             NotFound: there is no bundle at the URL.
             StorageError: the store cannot be reached, or refuses, and there is no earlier copy.
             BundleError: a bundle there is damaged, and there is no earlier version of it.
-            ConfigurationError: the URL holds a password, or the library for it is missing.
+            ConfigurationError: the library for the URL is missing.
         """
-        check_url(self._url)
         self._home, self._lock = self._take_home()
         self._process = self._launch()
-        for message in self._messages():
-            if "failed" in message:
-                kind = getattr(errors, str(message["failed"]), StorageError)
-                raise kind(message["text"])
-            if self._heed(message):
-                return self._path
-        raise StorageError(f"the process that copies {self._url} has died")
+        self._reader.start()
+        while not self._first.done():
+            wait((self._first,), _LOOK_S)
+        return self._first.result()
 
     def follow(self, served: Served) -> None:
-        """Keep the copy current while the server runs, where the settings say so, and remove what is served no more."""
-        self._remove_superseded(served)
-        if not self._settings.poll_interval_s:
-            self._end()  # it has done its work
-        else:
-            self._follower = threading.Thread(target=self._follow, args=(served,), name="widedeep-copy", daemon=True)
-            self._follower.start()
+        """Remove what is served no more, now and whenever the copy has changed."""
+        self._served = served
+        self._remove_superseded()
+
+    def state(self) -> State:
+        """Return what there is to see of the store now."""
+        return self._state
 
     def stop(self) -> None:
         """End the process that copies; the copy stays, in the cache, for servers to come."""
         self._is_stopping.set()
         self._end()
-        if self._follower is not None:
-            self._follower.join()
+        if self._reader.is_alive():
+            self._reader.join()
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -118,15 +151,21 @@ class RemoteCopy:
 
     def _launch(self) -> subprocess.Popen[str]:
         settings = self._settings
-        return subprocess.Popen(  # noqa: S603 - this program itself
-            [
-                *(sys.executable, "-m", "widedeep.serving.remote.mirror", self._url, str(self._home)),
-                *("--versions", str(settings.versions), "--interval-s", str(settings.poll_interval_s)),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        # It begins with what is blocked here: Ctrl-C, which reaches the whole group, waits until it can ignore it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+        try:
+            return subprocess.Popen(  # noqa: S603 - this program itself
+                [
+                    *(sys.executable, "-m", "widedeep.serving.remote.mirror", self._url, str(self._home)),
+                    *("--versions", str(settings.versions), "--interval-s", str(settings.poll_interval_s)),
+                    *(("--is-served",) if self._first.done() else ()),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _end(self) -> None:
         """End the process that copies, if it was started, and take note of its end."""
@@ -144,38 +183,86 @@ class RemoteCopy:
         if self._process is None or self._process.stdout is None:
             return
         for line in self._process.stdout:
-            yield json.loads(line)
+            if line.endswith("\n"):  # one that is killed may leave half a line
+                yield json.loads(line)
 
-    def _heed(self, message: Mapping[str, Any]) -> bool:
-        """Return whether a message tells of what there is to serve."""
+    def _read(self) -> None:
+        """Heed what the process tells; nobody waits for it in vain."""
+        try:
+            self._follow()
+        except Exception as error:
+            if self._first.done():
+                raise
+            self._first.set_exception(error)
+
+    def _follow(self) -> None:
+        """Heed what the process tells, and start another one when it dies, as long as there is something to follow."""
+        while True:
+            for message in self._messages():
+                self._heed(message)
+            if not self._first.done():
+                self._first.set_exception(StorageError(f"the process that copies {self._url} has died"))
+            if not self._settings.poll_interval_s or self._first.exception() is not None:
+                self._end()  # it has done its work
+                return
+            if self._is_stopping.is_set():
+                return
+            self._state = replace(self._state, is_up=False, trouble="the process that copies has ended")
+            if self._is_stopping.wait(_RESTART_S):
+                return
+            _LOG.warning("the process that copies %s has ended; starting another one", self._url)
+            self._end()
+            try:
+                self._process = self._launch()
+            except OSError as error:  # what has killed the one before, a lack of memory say, may last
+                _LOG.error("it cannot be started: %s", error)
+            if self._is_stopping.is_set():  # meanwhile: `stop` may have ended the one before
+                self._end()
+
+    def _heed(self, message: Mapping[str, Any]) -> None:
+        """Take note of a message; `mirror` says what there are."""
         if "say" in message:
             _LOG.log(logging.getLevelNamesMapping()[message["say"].upper()], "%s", message["text"])
-        if "current" not in message:
-            return False
-        self._path, self._wanted = Path(message["current"]), message["wanted"]
-        return True
+        if "failed" in message:
+            self._fail(str(message["failed"]), message["text"])
+        if "lost" in message:
+            self._state = replace(self._state, is_up=False, trouble=self._shown(message["lost"]))
+        if "left_out" in message:
+            left_out = {self._key(place): self._shown(why) for place, why in message["left_out"].items()}
+            self._state = replace(self._state, is_up=True, trouble="", seen_s=time.time(), left_out=left_out)
+        if "current" in message:
+            self._wanted = message["wanted"]
+            self._state = replace(self._state, is_copying=False)
+            if not self._first.done():
+                self._first.set_result(Path(message["current"]))
+            self._remove_superseded()
 
-    def _follow(self, served: Served) -> None:
-        while not self._is_stopping.is_set():
-            for message in self._messages():
-                if "failed" in message:
-                    _LOG.warning("%s", message["text"])
-                elif self._heed(message):
-                    self._remove_superseded(served)
-            if not self._is_stopping.wait(_RESTART_S):
-                _LOG.warning("the process that copies %s has ended; starting another one", self._url)
-                self._end()
-                self._process = self._launch()
-                if self._is_stopping.is_set():  # meanwhile: `stop` may have ended the one before
-                    self._end()
+    def _fail(self, kind: str, text: str) -> None:
+        """Take note that there is nothing to serve, or that what is served cannot be followed."""
+        if self._first.done():
+            _LOG.warning("%s", text)
+        else:
+            self._first.set_exception(getattr(errors, kind, StorageError)(text))
 
-    def _remove_superseded(self, served: Served) -> None:
+    def _shown(self, text: str) -> str:
+        """Return a text of the log as everybody may read it."""
+        return _QUERY.sub(r"\1", text).replace(f"{self._home}/", "")
+
+    def _key(self, place: str) -> tuple[str, int]:
+        """Return the model under the name that it is served by, and the version."""
+        model, version = split(place)
+        return self._settings.name or model, version
+
+    def _remove_superseded(self) -> None:
         """Remove versions older than those wanted, once those are served and these are not."""
-        being_served = served()
-        for place in local_places(self._home / "models"):
-            model, version = split(place)
-            wanted = self._wanted.get(model, ())
-            is_settled = bool(wanted) and being_served.issuperset((model, one) for one in wanted)
-            if is_settled and version < min(wanted) and (model, version) not in being_served:
-                _LOG.info("removed the local copy of %s, which is served no more", place)
-                shutil.rmtree(self._home / "models" / place, ignore_errors=True)
+        if self._served is None:
+            return
+        with self._removing:
+            being_served = self._served()
+            for place in local_places(self._home / "models"):
+                model, version = split(place)
+                wanted = self._wanted.get(model, ())
+                is_settled = bool(wanted) and being_served.issuperset((model, one) for one in wanted)
+                if is_settled and version < min(wanted) and (model, version) not in being_served:
+                    _LOG.info("removed the local copy of %s, which is served no more", place)
+                    shutil.rmtree(self._home / "models" / place, ignore_errors=True)

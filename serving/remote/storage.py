@@ -243,9 +243,12 @@ def check_url(url: str) -> None:
     """Refuse a URL that holds a password, before it is written anywhere.
 
     Raises:
-        ConfigurationError: it does.
+        ConfigurationError: it does, or is malformed.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"malformed URL: {error}") from error
     if parts.password is not None:
         raise ConfigurationError(f"{parts.scheme}://...: a URL may hold no password; credentials come from elsewhere")
 

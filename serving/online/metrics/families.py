@@ -1,7 +1,7 @@
 """A snapshot as metric families: which metrics there are, what they are called, and what each of them holds.
 
-Labels are bounded by what lies on disk: models, versions and members, gRPC's status codes, and our own reasons. No
-value of a label comes from a request.
+Labels are bounded by what lies on disk or in the store that it is copied from: models, versions and members, gRPC's
+status codes, and our own reasons. No value of a label comes from a request.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ from prometheus_client import Metric
 from prometheus_client.utils import floatToGoString
 
 from ..counters import ROW_BOUNDS, TIME_BOUNDS_NS, Counters, Histogram
+from ..origin import StoreState
 from ..view import State
 from .observation import Seen
 from .process import CPU, HELP
@@ -93,8 +94,8 @@ def _each_member(value: Callable[[Counters], Value]) -> Callable[[Snapshot], Row
     )
 
 
-def _mapping(counts: Mapping[str, int]) -> Rows:
-    return (((name,), count) for name, count in sorted(counts.items()))
+def _mapping(values: Mapping[str, float]) -> Rows:
+    return (((name,), value) for name, value in sorted(values.items()))
 
 
 def _calls(snapshot: Snapshot) -> Rows:
@@ -126,6 +127,11 @@ def _infos(snapshot: Snapshot) -> Rows:
 def _build(snapshot: Snapshot) -> Rows:
     if snapshot.front_end:
         yield (distribution_version("widedeep"), onnxruntime_version(), snapshot.front_end), 1
+
+
+def _of_store(rows: Callable[[StoreState], Rows]) -> Callable[[Snapshot], Rows]:
+    """Return rows that there are only where a store is served from."""
+    return lambda snapshot: () if snapshot.store is None else rows(snapshot.store)
 
 
 @cache
@@ -254,6 +260,13 @@ _OURS = (
         "widedeep_build_info", "gauge", ("version", "onnxruntime", "front_end"), "1; what the server is made of", _build
     ),
     Family(
+        "widedeep_tls_certificate_not_after_timestamp_seconds",
+        "gauge",
+        ("file",),
+        "When certificates expire, in seconds since the epoch: `cert` the server's, `client_ca` clients' authorities",
+        lambda snapshot: _mapping(snapshot.certificates),
+    ),
+    Family(
         "widedeep_workers",
         "gauge",
         (),
@@ -273,6 +286,34 @@ _OURS = (
         (),
         "1 if the server accepts work, 0 while it loads or drains",
         lambda snapshot: [((), snapshot.is_ready)],
+    ),
+    Family(
+        "widedeep_store_copying",
+        "gauge",
+        (),
+        "1 while the first copy of what a store has is under way, before which nothing is loaded",
+        _of_store(lambda store: [((), store.is_copying)]),
+    ),
+    Family(
+        "widedeep_store_up",
+        "gauge",
+        (),
+        "1 if the last look at the store succeeded, 0 if it did not",
+        _of_store(lambda store: [] if store.is_up is None else [((), store.is_up)]),
+    ),
+    Family(
+        "widedeep_store_last_success_timestamp_seconds",
+        "gauge",
+        (),
+        "Time at which a look at the store has last succeeded, in seconds since the epoch",
+        _of_store(lambda store: [((), store.seen_s)] if store.seen_s else []),
+    ),
+    Family(
+        "widedeep_store_left_out",
+        "gauge",
+        MODEL,
+        "1; a version that the store has and that is to be served, but that could not be copied",
+        _of_store(lambda store: ((key, 1) for key in sorted(store.left_out))),
     ),
 )
 

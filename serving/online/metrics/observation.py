@@ -69,6 +69,7 @@ class Observation:
         refusals: reason -> calls that were refused before they reached a model.
         calls_under_way: calls that wait or are handled.
         front_end: what speaks HTTP/2.
+        certificates: what certificates are for -> when they expire, in seconds since the epoch; see `tls.Tls`.
         process: name of a process metric -> its value.
     """
 
@@ -77,4 +78,5 @@ class Observation:
     refusals: Mapping[str, int] = field(default_factory=dict)
     calls_under_way: int = 0
     front_end: str = ""
+    certificates: Mapping[str, float] = field(default_factory=dict)
     process: Mapping[str, float] = field(default_factory=dict)

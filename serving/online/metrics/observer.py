@@ -60,7 +60,9 @@ class Observer:
         if call.method in INFERENCE and not call.reached_model:
             self.refusals.count(error)
 
-    def observation(self, *, calls_under_way: int = 0, front_end: str = "") -> Observation:
+    def observation(
+        self, *, calls_under_way: int = 0, front_end: str = "", certificates: Mapping[str, float] | None = None
+    ) -> Observation:
         """Return what there is to say now."""
         with self._lock:
             seen = [book.seen() for book in self._books.values()]
@@ -69,6 +71,7 @@ class Observer:
             refusals=self.refusals.counts(),
             calls_under_way=calls_under_way,
             front_end=front_end,
+            certificates=certificates or {},
             process=process_values(),
         )
 

@@ -84,6 +84,8 @@ def _about(server: Status) -> Markup:
 
 def _main(status: Status) -> Iterable[Markup]:
     yield _tiles(status)
+    if status["store"] is not None:
+        yield _store(status["store"])
     if not status["models"]:
         ready = status["server"]["ready"]
         yield element("p", "No models." if ready else "No model is loaded yet.", class_="empty")
@@ -138,6 +140,28 @@ def _model(place: int, model: Status, seconds: float) -> Markup:
     ]
     others = [version for version, markup in zip(versions, drawn, strict=True) if markup is None]
     return element("section", head, filter(None, drawn), _others(others), class_="model")
+
+
+def _store(store: Status) -> Markup:
+    """Return where what is served is copied from, how that goes, and what could not be copied."""
+    if store["up"] is False:
+        chip = _chip("cannot be read", "bad")
+    elif store["copying"]:
+        chip = _chip("first copy under way", "plain")
+    else:
+        chip = _chip("copied", "good")
+    trouble = "The last look did not succeed, what was copied before stays: "
+    left_out = (
+        _line(f"{one['model']} version {one['version']}", "left out", "warn", one["why"]) for one in store["left_out"]
+    )
+    return element(
+        "section",
+        element("h2", element("span", store["url"], class_="name"), " ", chip),
+        element("p", trouble, store["trouble"], class_="reason") if store["trouble"] else "",
+        element("ul", left_out, class_="others") if store["left_out"] else "",
+        class_="model",
+        aria_label="Store",
+    )
 
 
 def _version(key: str, version: Status, seconds: float) -> Markup:
@@ -216,17 +240,21 @@ def _others(versions: Sequence[Status]) -> Markup:
     if not versions:
         return Markup("")
     rows = (
-        element(
-            "li",
-            element("span", f"Version {version['version']}", class_="name"),
-            " ",
-            _chip(version["state"].lower(), "warn" if version["wanted"] else "plain"),
-            " ",
-            element("span", version["reason"], class_="muted"),
+        _line(
+            f"Version {version['version']}",
+            version["state"].lower(),
+            "warn" if version["wanted"] else "plain",
+            version["reason"],
         )
         for version in versions
     )
     return element("ul", rows, class_="others")
+
+
+def _line(name: str, state: str, kind: str, why: str) -> Markup:
+    """Return the line of a version that takes no calls."""
+    named, reason = element("span", name, class_="name"), element("span", why, class_="muted")
+    return element("li", named, " ", _chip(state, kind), " ", reason)
 
 
 def _endings(status: Status) -> Markup:

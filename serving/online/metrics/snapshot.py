@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..origin import StoreState
 from ..view import Entry, State
 from .observation import Seen
 
@@ -23,7 +24,9 @@ class Snapshot:
         load_failures: model -> how often a version of it could not be loaded.
         calls_under_way: calls that wait or are handled.
         front_end: what speaks HTTP/2; empty until that is known.
+        certificates: what certificates are for -> when they expire, in seconds since the epoch; none without TLS.
         process: name of a process metric -> its value, added up over all processes.
+        store: what is served is copied from it; None where that lies on disk.
     """
 
     is_ready: bool
@@ -37,7 +40,9 @@ class Snapshot:
     load_failures: Mapping[str, int] = field(default_factory=dict)
     calls_under_way: int = 0
     front_end: str = ""
+    certificates: Mapping[str, float] = field(default_factory=dict)
     process: Mapping[str, float] = field(default_factory=dict)
+    store: StoreState | None = None
 
     def wanted(self) -> list[Entry]:
         """Return the entries that should be ready: of each model the newest versions, down to the oldest that is.

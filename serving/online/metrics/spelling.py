@@ -37,6 +37,7 @@ def spell_observation(observation: Observation, unchanged: Collection[Key] = ())
         "counts": counts,
         "calls_under_way": observation.calls_under_way,
         "front_end": observation.front_end,
+        "certificates": observation.certificates,
         "process": process,
     }
 
@@ -64,8 +65,15 @@ def read_observation(told: Sequence[Told], counts: Mapping[str, Counts], own: Ma
         refusals=beside.get("refusals", {}),
         calls_under_way=sum(each["calls_under_way"] for each in told),
         front_end=told[0]["front_end"] if told else "",
+        certificates=_earliest([each["certificates"] for each in told]),
         process=process | {CPU: own.get(CPU, 0.0) + beside.get(CPU, 0.0)},
     )
+
+
+def _earliest(expiries: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the earliest expiries: a worker may not have read what the others have."""
+    names = {name for each in expiries for name in each}
+    return {name: min(each[name] for each in expiries if name in each) for name in names}
 
 
 def _spelled(key: Key) -> str:

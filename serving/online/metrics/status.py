@@ -7,6 +7,7 @@ from importlib.metadata import version as distribution_version
 from typing import Any
 
 from ..counters import TIME_BOUNDS_NS, Counters
+from ..origin import StoreState
 from ..view import Entry
 from .families import onnxruntime_version
 from .observation import Facts, Seen
@@ -29,6 +30,7 @@ def status(snapshot: Snapshot) -> Status:
             _version(entry, seen.get((entry.name, entry.version)), is_wanted=entry in wanted)
         )
     found: Status = {
+        "store": None if snapshot.store is None else _store(snapshot.store),
         "server": {
             "version": distribution_version("widedeep"),
             "onnxruntime": onnxruntime_version(),
@@ -52,6 +54,19 @@ def status(snapshot: Snapshot) -> Status:
         ],
     }
     return found | {"layout": _layout(found)}
+
+
+def _store(store: StoreState) -> Status:
+    return {
+        "url": store.url,
+        "copying": store.is_copying,
+        "up": store.is_up,
+        "trouble": store.trouble,
+        "seen_s": store.seen_s,
+        "left_out": [
+            {"model": model, "version": version, "why": why} for (model, version), why in sorted(store.left_out.items())
+        ],
+    }
 
 
 def _version(entry: Entry, seen: Seen | None, *, is_wanted: bool) -> Status:
@@ -120,5 +135,6 @@ def _layout(found: Status) -> str:
     ]
     about = [found["server"][key] for key in ("version", "front_end", "workers", "workers_up")]
     names = [sorted(found["totals"]["calls"]), sorted(found["refusals"]), sorted(found["load_failures"])]
-    text = json.dumps([fixed, about, names])
+    store = {**(found["store"] or {}), "seen_s": None}
+    text = json.dumps([fixed, about, names, store])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from ..origin import Origin
 from ..view import Entry
 from .observation import Observation
 from .snapshot import Snapshot
@@ -35,6 +36,7 @@ class Watch:
         is_ready: Callable[[], bool],
         *,
         n_workers: int = 1,
+        origin: Origin | None = None,
     ) -> None:
         """Store the parts; the server counts as started now.
 
@@ -43,10 +45,12 @@ class Watch:
             observe: says what the server's processes have done.
             is_ready: whether the server accepts work.
             n_workers: processes that serve.
+            origin: where what is served comes from.
         """
         self._repository = repository
         self._observe = observe
         self._n_workers = n_workers
+        self._origin = origin
         self._started_s = time.time()
         self.is_ready = is_ready
 
@@ -69,5 +73,7 @@ class Watch:
             load_failures=self._repository.load_failures(),
             calls_under_way=observation.calls_under_way,
             front_end=observation.front_end,
+            certificates=observation.certificates,
             process=observation.process,
+            store=None if self._origin is None else self._origin.state(),
         )

@@ -91,9 +91,6 @@ class Replica:
         failures: dict[str, int] = self._supervisor.ask("load_failures")
         return failures
 
-    def start(self) -> None:
-        """Do nothing: by now the supervisor has had everything opened."""
-
     def close(self) -> None:
         """Answer what has been accepted and let go of every servable."""
         for key in list(self._open):

@@ -1,7 +1,7 @@
 """The supervisor: owns the repository's state and the port of several workers, and stands for them as one server.
 
 It holds no gRPC object and no onnxruntime session, so that nothing but a load of its own can slow it down or end it.
-A worker that dies is replaced by one in the same state, while the others go on.
+A worker that dies is replaced by one in the same state, while the others go on; so is the nursery they come from.
 """
 
 import logging
@@ -17,12 +17,13 @@ from ...contract.errors import ExecutionError, WidedeepError
 from ...settings import ServeSettings
 from ..metrics.site import Site
 from ..metrics.watch import Watch
+from ..origin import Folder, Origin
 from ..polling import Poller
 from ..repository import Repository, Source
 from .board import Board
 from .control import Connection, ConnectionLost
 from .crew import Crew, Deployed, Mate
-from .nursery import Nursery, Run
+from .nursery import Nursery
 from .overview import Overview
 from .port import hold_port
 from .restarts import delay_s
@@ -35,22 +36,21 @@ _RECORD_S = 1.0
 class Supervisor:
     """A server of several workers, which starts and stops as `Server` does.
 
-    Order of calls: `start` before this process has any thread, then `stop`, from the same thread. Owner: the command
-    line. When it goes without `stop`, its workers see their sockets close and end at once.
+    Order of calls: `start`, then `stop`, from the same thread. Owner: the command line. When it goes without `stop`,
+    its workers see their sockets close and end at once.
     """
 
-    def __init__(self, path: Path, settings: ServeSettings, *, failed: Callable[[], None]) -> None:
+    def __init__(self, origin: Path | Origin, settings: ServeSettings, *, failed: Callable[[], None]) -> None:
         """Store the settings; `start` does the work.
 
         Args:
-            path: a repository or one bundle.
+            origin: a repository or one bundle, or what brings one.
             settings: of the server; `workers` says how many there are.
-            failed: called once, from another thread, when workers die so often that going on is of no use.
+            failed: called once, from another thread, when processes die so often that going on is of no use.
         """
-        self._path = path
+        self._origin = Folder(origin) if isinstance(origin, Path) else origin
         self._settings = settings
         self._failed = failed
-        self._nursery = Nursery(self._prepare)
         self._lost: SimpleQueue[Mate | None] = SimpleQueue()
         self._lives = count()
         self._summary: list[str] = []
@@ -64,6 +64,7 @@ class Supervisor:
             ConfigurationError: a port is taken, nothing to serve, a provider is missing or meant for no member here.
             BundleError: a bundle is damaged or fails its golden check.
             ExecutionError: workers die.
+            WidedeepError: what the origin raises.
         """
         settings = self._settings
         self._held = hold_port(settings.host, settings.port)
@@ -71,23 +72,33 @@ class Supervisor:
         self._board, self._board_descriptor = Board.create(settings.workers)
         self._crew = Crew(self._board)
         self._repository: Repository[Deployed] = Repository(
-            Source(self._path, settings.name),
-            self._crew.open,
-            max_versions=settings.versions,
-            publish=self._crew.show,
+            self._crew.open, max_versions=settings.versions, publish=self._crew.show
         )
         self._poller = Poller(self._repository.poll, settings.poll_interval_s)
+        self._nursery = Nursery(settings.model_copy(update={"port": self._port}))
         self._nursery.start()
         self._overview = Overview(self._crew)
         watch = Watch(
-            self._repository, self._overview.observation, lambda: self._board.is_open, n_workers=settings.workers
+            self._repository,
+            self._overview.observation,
+            lambda: self._board.is_open,
+            n_workers=settings.workers,
+            origin=self._origin,
         )
         self._site = Site(watch, settings)
         self._site.start()
+        try:
+            self._start_workers()
+        except BaseException:
+            self._site.stop()
+            raise
+
+    def _start_workers(self) -> None:
+        settings = self._settings
         for place in range(settings.workers):
             self._crew.join(self._forked(place))
         self._crew.ask("prepare")
-        self._repository.start()
+        self._repository.start(Source(self._origin.start(), settings.name))
         listening = self._crew.ask("listen")
         if len(listening) < settings.workers:
             raise ExecutionError("a worker died before it could listen")
@@ -130,13 +141,6 @@ class Supervisor:
             held.close()
         self._site.stop()
 
-    def _prepare(self) -> Run:
-        """Import what workers need, in the nursery, and return what they do."""
-        from .worker import Worker
-
-        settings = self._settings.model_copy(update={"port": self._port})
-        return lambda control, board, place: Worker(self._path, settings, control, board, place).run()
-
     def _forked(self, place: int) -> Mate:
         """Return a new worker, which has nothing open yet."""
         end = self._nursery.fork(place, self._board_descriptor)
@@ -154,26 +158,36 @@ class Supervisor:
         return mate
 
     def _tend(self) -> None:
-        """Replace workers that die, until the server stops or they die too often."""
+        """Replace workers that die, and the nursery, until the server stops or they die too often."""
         deaths: list[float] = []
         while not self._is_stopping.is_set():
             try:
                 dead = self._lost.get(timeout=_RECORD_S)
             except Empty:
+                goes_on = self._has_nursery(deaths)
                 self._crew.record()
                 if self._settings.metrics:
                     self._overview.record()
-                continue
-            if dead is None or not self._crew.is_in(dead):
-                continue
-            self._board.clear(dead.place)
-            if not self._replace(dead.place, deaths):
-                _LOG.critical("workers died %d times in a short while; giving up", len(deaths))
+            else:
+                goes_on = dead is None or not self._crew.is_in(dead) or self._replace(dead.place, deaths)
+            if not goes_on:
+                _LOG.critical("processes died %d times in a short while; giving up", len(deaths))
                 self._failed()
                 return
 
+    def _has_nursery(self, deaths: list[float]) -> bool:
+        """Have another nursery take the place of one that died; return False if processes die too often."""
+        try:
+            if not self._nursery.renew():
+                return True
+        except ExecutionError as error:
+            _LOG.error("%s", error)
+        deaths.append(now := time.monotonic())
+        return delay_s(deaths, now) is not None
+
     def _replace(self, place: int, deaths: list[float]) -> bool:
         """Put a worker into a dead one's place, however many it takes; return False if they die too often."""
+        self._board.clear(place)
         while not self._is_stopping.is_set():
             deaths.append(now := time.monotonic())
             wait_s = delay_s(deaths, now)

@@ -9,7 +9,6 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -35,11 +34,10 @@ class Worker:
     Order of calls: `run` once, from the main thread; the supervisor's questions come in while it runs.
     """
 
-    def __init__(self, path: Path, settings: ServeSettings, control: socket.socket, board: int, place: int) -> None:
+    def __init__(self, settings: ServeSettings, control: socket.socket, board: int, place: int) -> None:
         """Store the parts; `run` does the work.
 
         Args:
-            path: as the command line gave it.
             settings: of the whole server; cores are shared out among its workers.
             control: socket to the supervisor.
             board: descriptor of the shared memory; closed here.
@@ -55,7 +53,6 @@ class Worker:
         self._observed: Mapping[Key, tuple[int, Mapping[str, int]]] = {}
         self._told: dict[int, tuple[int, int, int]] = {}
         self._supervisor = Connection(control, lost=self._end, name="supervisor")
-        self._path = path
         cores = max(1, (settings.cores or available_cores()) // settings.workers)
         self._settings = settings.model_copy(update={"cores": cores})
 
@@ -104,7 +101,7 @@ class Worker:
 
     def _prepare(self) -> None:
         """Make the server, which may find that its settings cannot work here; the rest can be asked then."""
-        self._server = Server(self._path, self._settings, siblings=self)
+        self._server = Server(None, self._settings, siblings=self)
         self._observation = self._server.observation
         self._supervisor.answer(
             {

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import grpc
 import pytest
 from http_calls import Samples, ask, samples, scrape, value
 from small_bundle import make_bundle, rows
+from tls_files import Authority
 from triton_calls import infer_bytes, request_message, triton_inputs
 from tritonclient.grpc import InferenceServerClient
 from widedeep.serving.client import Client
@@ -247,20 +249,37 @@ def test_a_server_that_drains_says_so_over_http_until_it_has_gone(repository_pat
         ask(port, "/v2/health/live")
 
 
-def test_health_is_there_before_the_models_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_bundle(tmp_path / "animals" / "1")
-    server = Server(tmp_path, ServeSettings.load({"host": "127.0.0.1", "port": 0, "drain_wait_s": 0, **ON}))
-    start, seen = server.repository.start, []
+def test_health_is_there_before_the_models_are(tmp_path: Path) -> None:
+    seen = []
 
-    def watched() -> None:
-        paths = ("/v2/health/live", "/v2/health/ready", "/v2/models/animals/ready", "/metrics", "/")
-        seen.extend(ask(server.metrics_port, path).status for path in paths)
-        start()
+    class Origin:
+        """Brings a repository, and asks the server meanwhile."""
 
-    monkeypatch.setattr(server.repository, "start", watched)
+        def start(self) -> Path:
+            paths = ("/v2/health/live", "/v2/health/ready", "/v2/models/animals/ready", "/metrics", "/")
+            seen.extend(ask(server.metrics_port, path).status for path in paths)
+            make_bundle(tmp_path / "animals" / "1")
+            return tmp_path
+
+        def state(self) -> None:
+            return None
+
+    server = Server(Origin(), ServeSettings.load({"host": "127.0.0.1", "port": 0, "drain_wait_s": 0, **ON}))
     server.start()
     server.stop()
     assert seen == [200, 503, 503, 200, 200]
+
+
+def test_a_server_that_cannot_start_lets_go_of_the_port_for_metrics(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = Server(
+        tmp_path, ServeSettings.load({"host": "127.0.0.1", "port": 0, "metrics": True, "metrics_port": port})
+    )
+    with pytest.raises(ConfigurationError, match="no <model>/<version>"):
+        server.start()
+    socket.create_server(("127.0.0.1", port)).close()
+    server.stop()
 
 
 def test_a_port_for_metrics_that_is_taken_or_grpcs_own_is_refused(repository_path: Path) -> None:
@@ -354,6 +373,19 @@ def test_one_place_answers_for_all_workers_and_no_count_goes_back_when_one_dies(
         until(lambda: ask(port, "/v2/health/ready").status == 503)
         assert ask(port, "/v2/health/live").status == 200
         assert process.wait(20) == 0
+
+
+def test_workers_say_together_when_certificates_expire_and_follow_a_renewal(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "models" / "animals" / "1")
+    authority, soon = Authority(tmp_path), datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
+    pair = authority.issue(not_after=soon)
+    flags = ("--tls-cert", str(pair.cert), "--tls-key", str(pair.key), "--log-level", "warning")
+    with workers(tmp_path / "models", *flags) as (_, _, port):
+        name = "widedeep_tls_certificate_not_after_timestamp_seconds"
+        assert value(scrape(port), name, file="cert") == soon.timestamp()
+        later = soon + timedelta(days=90)
+        authority.issue(not_after=later)
+        until(lambda: value(scrape(port), name, file="cert") == later.timestamp())
 
 
 def test_workers_show_a_swap_and_what_cannot_be_served_as_one_server(tmp_path: Path) -> None:

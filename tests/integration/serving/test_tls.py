@@ -8,12 +8,15 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from http_calls import scrape, value
 from small_bundle import rows
 from tls_files import Authority, Pair
 from triton_calls import INFER, predict, request_message
@@ -228,6 +231,40 @@ def test_bad_files_and_settings_are_refused_by_name(bundle_path: Path, authority
         settings = ServeSettings.load({name: str(path) for name, path in files.items()})
         with pytest.raises(ConfigurationError, match=message):
             Server(bundle_path, settings)
+
+
+def test_metrics_say_when_what_is_in_force_expires_and_follow_a_renewal_without_a_handshake(
+    start_server: Starter, repository_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority, today = Authority(tmp_path), datetime.now(UTC).replace(microsecond=0)
+    soon, late = today + timedelta(days=13), today + timedelta(days=90)
+    pair = authority.issue(not_after=soon)
+    server = start_server(repository_path, **tls(pair), tls_client_ca=str(authority.path), metrics=True, metrics_port=0)
+    name = "widedeep_tls_certificate_not_after_timestamp_seconds"
+    found = scrape(server.metrics_port)
+    assert value(found, name, file="cert") == soon.timestamp()
+    assert (
+        value(found, name, file="client_ca")
+        == x509.load_pem_x509_certificate(authority.path.read_bytes()).not_valid_after_utc.timestamp()
+    )
+    authority.issue(not_after=late)
+    assert value(scrape(server.metrics_port), name, file="cert") == late.timestamp()
+    whole = pair.cert.read_bytes()
+    pair.cert.write_bytes(whole[:100])
+    assert value(scrape(server.metrics_port), name, file="cert") == late.timestamp()
+    past = today - timedelta(days=1)
+    authority.issue(not_after=past)
+    for _ in range(2):
+        assert value(scrape(server.metrics_port), name, file="cert") == past.timestamp()
+    warned = [line for line in caplog.messages if "a certificate" in line]
+    assert warned == [
+        f"{pair.cert} (tls_cert): a certificate {verb} on {day}" for verb, day in (("expires", soon), ("expired", past))
+    ]
+
+
+def test_without_tls_no_certificate_expires(start_server: Starter, repository_path: Path) -> None:
+    server = start_server(repository_path, metrics=True, metrics_port=0)
+    assert not [key for key in scrape(server.metrics_port) if "certificate" in key[0]]
 
 
 def test_the_front_end_is_grpcio_and_the_native_one_is_refused(bundle_path: Path, pair: Pair) -> None:

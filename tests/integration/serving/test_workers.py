@@ -13,12 +13,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from served_commands import Command, wait_for
+from served_commands import Command, called, wait_for
 from small_bundle import make_bundle, rows
 from triton_calls import INFER, request_message, triton_inputs
 from tritonclient.grpc import InferenceServerClient, service_pb2
@@ -271,6 +272,49 @@ def all_answer(clients: list[InferenceServerClient], model: str) -> bool:
         return all(answered_version(client, model) == "1" for client in clients)
     except InferenceServerException:
         return False
+
+
+def test_a_nursery_that_is_killed_is_replaced_while_its_workers_answer_and_so_are_they_afterwards(
+    serve: Starter, repository_path: Path
+) -> None:
+    command = serve(repository_path)
+    (nursery,) = children(command.process.pid)
+    before = command.workers()
+    with called(partial(opened, command.address)) as (answers, failures):
+        os.kill(nursery, signal.SIGKILL)
+        wait_for(lambda: any(f"forked from ({nursery}) was killed by signal 9" in line for line in command.lines))
+        wait_for(lambda: children(command.process.pid) not in ([], [nursery]))
+        answered = answers["OK"]
+        wait_for(lambda: answers["OK"] > answered + 100)
+    assert failures == []
+    assert all(map(is_alive, before))
+    # The orphans' deaths are noticed by their sockets alone.
+    for n_replaced, orphan in enumerate(before, start=1):
+        os.kill(orphan, signal.SIGKILL)
+        wait_for(lambda n_wanted=n_replaced: len(command.workers()) == n_wanted)
+    with connected(command.address) as clients:
+        wait_for(lambda: all_answer(clients, "animals"))
+        command.process.send_signal(signal.SIGTERM)
+        assert command.end() == 0
+
+
+@contextlib.contextmanager
+def opened(address: str) -> Iterator[Callable[[], object]]:
+    with Client(address, model="animals") as client:
+        yield lambda: client.predict(rows(1))
+
+
+@pytest.mark.slow
+def test_a_nursery_that_dies_again_and_again_ends_the_server_in_order(serve: Starter, repository_path: Path) -> None:
+    command = serve(repository_path)
+    while command.process.poll() is None:
+        for nursery in children(command.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(nursery, signal.SIGKILL)
+        time.sleep(0.2)
+    assert command.end() == 1
+    assert any("giving up" in line for line in command.lines)
+    assert command.lines[-1] == "stopped\n"
 
 
 def test_a_supervisor_that_is_killed_takes_its_workers_along_and_frees_the_port(

@@ -59,8 +59,8 @@ def opener() -> Opener:
 
 
 def repository(path: Path, opener: Opener, **settings: Any) -> Repository:
-    made = Repository(Source(path), opener, **settings)
-    made.start()
+    made = Repository(opener, **settings)
+    made.start(Source(path))
     return made
 
 

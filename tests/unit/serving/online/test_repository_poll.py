@@ -93,8 +93,8 @@ def disk(tmp_path: Path, made: Made) -> Path:
 
 @pytest.fixture
 def served(disk: Path, opener: Opener, clock: Clock) -> Repository[Any]:
-    started: Repository[Any] = Repository(Source(disk), opener, clock=clock)
-    started.start()
+    started: Repository[Any] = Repository(opener, clock=clock)
+    started.start(Source(disk))
     opener.tried.clear()
     return started
 
@@ -287,8 +287,8 @@ def test_links_that_are_moved_at_once_are_followed(
         shutil.copytree(made("cats", seed), tmp_path / "cats" / data / "1", copy_function=shutil.copyfile)
     (tmp_path / "cats" / "..data").symlink_to("..first")
     (tmp_path / "cats" / "1").symlink_to("..data/1")
-    served: Repository[Any] = Repository(Source(tmp_path), opener)
-    served.start()
+    served: Repository[Any] = Repository(opener)
+    served.start(Source(tmp_path))
     assert served.poll()
     before = served.get("cats")
     (tmp_path / "cats" / "..new").symlink_to("..second")
@@ -307,8 +307,8 @@ def test_a_link_to_a_folder_that_holds_the_same_bundle_loads_nothing(
     (tmp_path / "models" / "cats").mkdir(parents=True)
     link = tmp_path / "models" / "cats" / "1"
     link.symlink_to(tmp_path / "a")
-    served: Repository[Any] = Repository(Source(tmp_path / "models"), opener)
-    served.start()
+    served: Repository[Any] = Repository(opener)
+    served.start(Source(tmp_path / "models"))
     link.unlink()
     link.symlink_to(tmp_path / "b")
     polled(served)
@@ -431,8 +431,8 @@ def test_files_that_change_while_they_are_loaded_count_as_no_failure(
 
 def test_of_several_versions_only_new_ones_are_opened(disk: Path, opener: Opener, made: Made) -> None:
     put(disk, made, "cats", 2)
-    served: Repository[Any] = Repository(Source(disk), opener, max_versions=2)
-    served.start()
+    served: Repository[Any] = Repository(opener, max_versions=2)
+    served.start(Source(disk))
     second = served.get("cats")
     opener.tried.clear()
     put(disk, made, "cats", 3)
@@ -445,8 +445,8 @@ def test_of_several_versions_only_new_ones_are_opened(disk: Path, opener: Opener
 def test_one_bundle_is_loaded_anew_under_the_name_it_has(tmp_path: Path, opener: Opener, made: Made) -> None:
     path = tmp_path / "bundle"
     shutil.copytree(made("cats", 1), path)
-    served: Repository[Any] = Repository(Source(path), opener)
-    served.start()
+    served: Repository[Any] = Repository(opener)
+    served.start(Source(path))
     shutil.rmtree(path)
     shutil.copytree(made("dogs", 1), path)
     polled(served)

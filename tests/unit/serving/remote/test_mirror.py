@@ -1,6 +1,9 @@
 """The mirror, over fsspec's store in memory."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -138,6 +141,32 @@ def test_a_damaged_new_version_is_told_once_and_tried_again_when_it_has_changed(
     assert shelf.copied() == ["cats/1", "cats/2"]
 
 
+def test_what_is_left_out_is_told_at_every_look_until_it_has_changed_or_gone(shelf: Shelf) -> None:
+    for place in ("cats/1", "dogs/1"):
+        shelf.put(place)
+    mirror = shelf.mirror()
+    assert mirror.sync().left_out == {}
+    for place in ("cats/2", "dogs/2"):
+        shelf.put(place, seed=2)
+        shelf.damage(place)
+    for _ in range(2):
+        left_out = mirror.sync().left_out
+        assert sorted(left_out) == ["cats/2", "dogs/2"]
+        assert "samples.npz is damaged" in left_out["cats/2"]
+    shelf.take("cats/2")
+    shelf.put("dogs/2", seed=2)
+    assert mirror.sync().left_out == {}
+
+
+def test_one_bundle_that_was_damaged_in_the_store_is_left_out_under_the_name_it_has(shelf: Shelf) -> None:
+    shelf.put("cats/7")
+    mirror = shelf.mirror(url="cats/7")
+    mirror.sync()
+    shelf.put("cats/7", seed=2)
+    shelf.damage("cats/7")
+    assert list(mirror.sync().left_out) == [f"{read_bundle(shelf.home / 'bundle' / '7').name}/7"]
+
+
 def test_a_damaged_only_version_is_an_error(shelf: Shelf) -> None:
     shelf.put("cats/1")
     shelf.damage("cats/1")
@@ -184,6 +213,7 @@ def test_what_cannot_be_written_is_told_once_and_tried_again(shelf: Shelf, monke
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
         assert [mirror.sync().is_short for _ in range(2)] == [True, True]
+        assert "more bytes, 0 are free" in mirror.sync().left_out["cats/2"]
     assert [line for line in shelf.said if "more bytes, 0 are free" in line] == [shelf.said[-1]]
     assert not mirror.sync().is_short
     assert shelf.copied() == ["cats/1", "cats/2"]
@@ -254,9 +284,47 @@ def test_what_was_copied_before_serves_when_the_store_fails(
     shelf.take("cats/1")
     told.clear()
     assert run(shelf.storage, shelf.home, n_versions=1, interval_s=0, tell=append) == 0
-    assert [list(message) for message in told] == [["say", "text"], ["current", "wanted"]]
+    assert [list(message) for message in told] == [["say", "text"], ["lost"], ["current", "wanted"]]
+    assert "expected a bundle" in str(told[1]["lost"])
     assert "going on with what was copied before" in str(told[0]["text"])
     shutil.rmtree(shelf.home)
     told.clear()
     assert run(shelf.storage, shelf.home, n_versions=1, interval_s=0, tell=append) == 1
     assert told[0]["failed"] == "NotFound"
+
+
+def test_it_ends_without_a_word_when_its_server_has_been_killed(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "widedeep.serving.remote.mirror", f"file://{tmp_path}/nothing", str(tmp_path)]
+    with subprocess.Popen(
+        [*command, "--versions", "1", "--interval-s", "0"], stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.PIPE
+    ) as process:
+        os.close(writer)
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_a_process_that_takes_the_place_of_another_keeps_a_model_that_left_the_store(
+    shelf: Shelf, tell: tuple[list[dict[str, object]], Callable[[dict[str, object]], None]]
+) -> None:
+    for place in ("cats/1", "dogs/1"):
+        shelf.put(place)
+    shelf.mirror().sync()
+    shelf.take("cats/1")
+    for is_served, copied in ((True, ["cats/1", "dogs/1"]), (False, ["dogs/1"])):
+        assert run(shelf.storage, shelf.home, n_versions=1, interval_s=0, tell=tell[1], is_served=is_served) == 0
+        assert shelf.copied() == copied
+
+
+def test_what_serves_while_the_store_is_away_is_kept_when_it_is_back_without_it(shelf: Shelf) -> None:
+    for place in ("cats/1", "dogs/1"):
+        shelf.put(place)
+    shelf.mirror().sync()
+    shelf.take("cats/1")
+    mirror = shelf.mirror()
+    assert mirror.kept() is not None
+    mirror.sync()
+    assert shelf.copied() == ["cats/1", "dogs/1"]

@@ -10,6 +10,7 @@ from widedeep.serving.online.metrics.exposition import exposition
 from widedeep.serving.online.metrics.families import FAMILIES
 from widedeep.serving.online.metrics.snapshot import Snapshot
 from widedeep.serving.online.view import Entry, State
+from widedeep.serving.remote.copy import State as Store
 
 DOCUMENT = Path(__file__).parents[5] / "docs" / "observability.md"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -97,6 +98,30 @@ def test_every_sample_is_of_a_family_that_is_declared_with_its_kind_and_labels()
     for name, labels in told(snapshot()):
         family = kinds.get(name) or kinds[re.sub(r"_(bucket|sum|count)$", "", name)]
         assert {label for label, _ in labels} - {"le"} == set(family.labels), name
+
+
+def test_a_store_is_told_of_where_there_is_one() -> None:
+    def of(store: Store | None) -> dict[str, float]:
+        found = told(snapshot(store=store))
+        return {
+            ",".join([name, *(v for _, v in labels)]): n for (name, labels), n in found.items() if "_store_" in name
+        }
+
+    url = "s3://bucket/models"
+    assert of(None) == {}
+    assert of(Store(url)) == {"widedeep_store_copying": 1}
+    left_out = {("digits", 3): "it is damaged", ("digits", 4): "there is no room"}
+    assert of(Store(url, is_copying=False, is_up=True, seen_s=1.7e9, left_out=left_out)) == {
+        "widedeep_store_copying": 0,
+        "widedeep_store_up": 1,
+        "widedeep_store_last_success_timestamp_seconds": 1.7e9,
+        "widedeep_store_left_out,digits,3": 1,
+        "widedeep_store_left_out,digits,4": 1,
+    }
+    assert of(Store(url, is_copying=False, is_up=False, trouble="no answer")) == {
+        "widedeep_store_copying": 0,
+        "widedeep_store_up": 0,
+    }
 
 
 def test_only_versions_that_should_be_ready_are_said_not_to_be() -> None:

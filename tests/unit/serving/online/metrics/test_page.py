@@ -8,6 +8,7 @@ from widedeep.serving.online.metrics.page import PAGE_POLICY, render
 from widedeep.serving.online.metrics.snapshot import Snapshot
 from widedeep.serving.online.metrics.status import status
 from widedeep.serving.online.view import Entry, State
+from widedeep.serving.remote.copy import State as Store
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=y>"
 
@@ -60,12 +61,13 @@ def test_nothing_from_outside_becomes_markup_whatever_it_is_called() -> None:
     seen = snapshot().versions[0]
     facts = replace(seen.facts, name=HOSTILE, chosen=HOSTILE, reason=HOSTILE, digest=HOSTILE)
     entries = [Entry(HOSTILE, 2, State.READY, HOSTILE), Entry(HOSTILE, 3, State.UNAVAILABLE, HOSTILE)]
-    hostile = parsed(
-        snapshot(versions=[replace(seen, facts=facts)], entries=entries, load_failures={HOSTILE: 1}, front_end=HOSTILE)
-    )
-    plain = parsed(snapshot(entries=[Entry("digits", 2, State.READY, "x"), Entry("digits", 3, State.UNAVAILABLE, "x")]))
+    store = Store(HOSTILE, is_up=False, trouble=HOSTILE, left_out={(HOSTILE, 3): HOSTILE})
+    changes = {"entries": entries, "load_failures": {HOSTILE: 1}, "front_end": HOSTILE, "store": store}
+    hostile = parsed(snapshot(versions=[replace(seen, facts=facts)], **changes))
+    entries = [Entry("digits", 2, State.READY, "x"), Entry("digits", 3, State.UNAVAILABLE, "x")]
+    plain = parsed(snapshot(entries=entries, store=Store("x", is_up=False, trouble="x", left_out={("x", 3): "x"})))
     assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in plain.tags]
-    assert hostile.text.count(HOSTILE) >= 6
+    assert hostile.text.count(HOSTILE) >= 10
 
 
 def test_an_attribute_cannot_be_left_from_within() -> None:
@@ -97,6 +99,24 @@ def test_the_layout_changes_with_what_is_drawn_and_not_with_numbers() -> None:
     entries = [Entry("digits", 2, State.READY)]
     assert status(snapshot(entries=entries))["layout"] != before["layout"]
     assert status(snapshot(refusals={"overloaded": 4, "invalid": 1}))["layout"] != before["layout"]
+
+
+def test_a_store_is_shown_with_what_is_wrong_with_it_and_with_what_could_not_be_copied() -> None:
+    copying = Store("s3://bucket/models")
+    page = parsed(Snapshot(is_ready=False, started_s=0, now_s=0, store=copying))
+    assert re.search(r"s3://bucket/models\s+first copy under way", page.text)
+    copied = replace(copying, is_copying=False, is_up=True, seen_s=1000.0)
+    assert re.search(r"s3://bucket/models\s+copied", parsed(snapshot(store=copied)).text)
+    left_out = replace(copied, left_out={("digits", 3): "samples.npz is damaged"})
+    assert re.search(r"digits version 3\s+left out\s+samples.npz is damaged", parsed(snapshot(store=left_out)).text)
+    away = replace(left_out, is_up=False, trouble="no answer")
+    page = parsed(snapshot(store=away))
+    assert re.search(r"s3://bucket/models\s+cannot be read", page.text)
+    assert "no answer" in page.text
+    assert "Store" not in parsed(snapshot()).text
+    layouts = [status(snapshot(store=store))["layout"] for store in (None, copying, copied, left_out, away)]
+    assert len(set(layouts)) == 5
+    assert status(snapshot(store=replace(copied, seen_s=1001.0)))["layout"] == layouts[2]
 
 
 def test_workers_that_are_away_are_told_of() -> None:

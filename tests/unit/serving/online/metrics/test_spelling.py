@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 from metric_snapshots import snapshot
 from widedeep.serving.online.counts import summed
@@ -14,6 +15,7 @@ def observation(cpu_s: float = 2.0) -> Observation:
         refusals={"overloaded": 4},
         calls_under_way=3,
         front_end="native",
+        certificates={"cert": 1.8e9},
         process={CPU: cpu_s, "process_open_fds": 10.0, "process_max_fds": 99.0},
     )
 
@@ -30,6 +32,7 @@ def test_one_worker_is_read_as_it_was_spelled_beside_the_supervisors_process() -
     found = read_observation([told], told["counts"], {CPU: 1.0, "process_open_fds": 5.0, "process_max_fds": 88.0})
     assert found.versions == given.versions
     assert (found.refusals, found.calls_under_way, found.front_end) == (given.refusals, 3, "native")
+    assert found.certificates == {"cert": 1.8e9}
     assert found.process == {CPU: 3.0, "process_open_fds": 15.0, "process_max_fds": 88.0}
 
 
@@ -52,6 +55,12 @@ def test_what_has_not_changed_is_named_and_not_repeated() -> None:
     assert told["keys"] == [BESIDE, "digits/2"]
     assert set(told["counts"]) == {BESIDE}
     assert told["facts"] == {}
+
+
+def test_of_certificates_that_workers_have_in_force_the_earliest_end_counts() -> None:
+    given = [replace(observation(), certificates=each) for each in ({"cert": 3.0, "client_ca": 5.0}, {"cert": 2.0}, {})]
+    found = read_observation([carried(spell_observation(each)) for each in given], {}, {})
+    assert found.certificates == {"cert": 2.0, "client_ca": 5.0}
 
 
 def test_a_server_whose_workers_say_nothing_yet_has_nothing_to_show() -> None:
