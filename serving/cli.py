@@ -26,6 +26,7 @@ from .contract.errors import ConfigurationError, WidedeepError
 from .logs import configure
 from .report import describe_bundle, describe_tuning
 from .settings import CONFIG_VARIABLE, ServeSettings
+from .signals import LOOK_S
 
 if TYPE_CHECKING:
     from .online.origin import Origin
@@ -38,8 +39,6 @@ _LOG = logging.getLogger("widedeep.serving.cli")
 COMMANDS_GROUP = "widedeep.commands"
 _FAILED = 0
 """Stands among signals, of which none has this number, for a server that cannot go on by itself."""
-_LOOK_S = 0.5
-"""How long a signal may go unnoticed that another thread than the main one was given."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -131,13 +130,10 @@ def _serve(path: str, settings: ServeSettings, say: Callable[[str], None]) -> in
 
 
 def _first(signals: SimpleQueue[int]) -> int:
-    """Wait for a signal and return its number.
-
-    The kernel may give it to any thread, but Python's handler runs in this one, which sleeps on: hence the looks.
-    """
+    """Wait for a signal and return its number."""
     while True:
         with suppress(Empty):
-            return signals.get(timeout=_LOOK_S)
+            return signals.get(timeout=LOOK_S)
 
 
 @contextmanager

@@ -123,9 +123,7 @@ class Server:
             log=self._log,
             tracing=self._tracing,
         )
-        # Where there are several workers, their supervisor has it.
-        watch = Watch(self.repository, self.observation, self._is_ready, origin=origin)
-        self._site = None if siblings else Site(watch, settings)
+        self._site = Site(Watch(self.repository, self.observation, self._is_ready, origin=origin), settings)
         self._health = Health(("", SERVICE), self._handlers.control_pool, is_serving=self._is_ready)
         self._server: grpc.Server | None = None
         self._stopped: threading.Event | None = None
@@ -141,7 +139,7 @@ class Server:
     @property
     def metrics_port(self) -> int:
         """Where metrics, health and the status page are served; 0 if they are not, or not by this process."""
-        return 0 if self._site is None else self._site.port
+        return self._site.port
 
     def start(self) -> None:
         """Load every model, then listen, then turn ready; one of several workers is turned ready once all listen.
@@ -154,14 +152,8 @@ class Server:
             WidedeepError: what the origin raises.
         """
         check_installation()
-        if self._site is not None:
-            self._site.start()
-        try:
+        with self._site.opening():
             self._start()
-        except BaseException:
-            if self._site is not None:
-                self._site.stop()
-            raise
 
     def _start(self) -> None:
         self._pool.start()
@@ -215,8 +207,7 @@ class Server:
             lines.append(f"serving {servable.name} version {servable.version}: {members}")
         transport = "gRPC" if self._tls is None else "gRPC over TLS"
         about = f"{transport}, Open Inference Protocol v2, {self._front_end} front end"
-        site = [] if self._site is None else self._site.summary()
-        return [*lines, *site, f"listening on {self.address} ({about})"]
+        return [*lines, *self._site.summary(), f"listening on {self.address} ({about})"]
 
     def observation(self) -> Observation:
         """Return what this process has served and refused, and what it is doing."""
@@ -269,8 +260,7 @@ class Server:
             self._tracing.close()
         self._infer_pool.shutdown(wait=False)
         self._pool.close()
-        if self._site is not None:
-            self._site.stop()
+        self._site.stop()
 
     @property
     def _front_end(self) -> str:

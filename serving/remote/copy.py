@@ -29,6 +29,7 @@ from ..contract import errors
 from ..contract.errors import StorageError
 from ..engine.cache import Cache
 from ..settings import ServeSettings
+from ..signals import LOOK_S, blocked
 from .layout import local_places, split
 from .storage import check_url
 
@@ -36,8 +37,6 @@ _LOG = logging.getLogger(__name__)
 _RESTART_S = 10.0
 """Between the death of the process that copies and the start of another one."""
 _END_S = 5.0
-_LOOK_S = 0.5
-"""How long a signal may go unnoticed that another thread than the main one was given."""
 _QUERY = re.compile(r"(://[^\s?\"']*)\?[^\s\"']*")
 """Of a URL: it may be signed, and what is shown is shown to everybody."""
 
@@ -109,7 +108,7 @@ class RemoteCopy:
         self._process = self._launch()
         self._reader.start()
         while not self._first.done():
-            wait((self._first,), _LOOK_S)
+            wait((self._first,), LOOK_S)
         return self._first.result()
 
     def follow(self, served: Served) -> None:
@@ -151,9 +150,7 @@ class RemoteCopy:
 
     def _launch(self) -> subprocess.Popen[str]:
         settings = self._settings
-        # It begins with what is blocked here: Ctrl-C, which reaches the whole group, waits until it can ignore it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-        try:
+        with blocked(signal.SIGINT):  # Ctrl-C reaches the whole group, and waits until this can ignore it
             return subprocess.Popen(  # noqa: S603 - this program itself
                 [
                     *(sys.executable, "-m", "widedeep.serving.remote.mirror", self._url, str(self._home)),
@@ -164,8 +161,6 @@ class RemoteCopy:
                 stdout=subprocess.PIPE,
                 text=True,
             )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _end(self) -> None:
         """End the process that copies, if it was started, and take note of its end."""

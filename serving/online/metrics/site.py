@@ -1,5 +1,8 @@
 """Metrics, health and the status page of one server, on the port that its settings name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ...contract.errors import ConfigurationError
 from ...settings import ServeSettings
 from .listener import Listener
@@ -8,27 +11,36 @@ from .seam import Subject
 
 
 class Site:
-    """Answers over HTTP while the server lives. Order of calls: `start`, `stop`. Owner: the server, or the supervisor.
+    """Answers over HTTP while the server lives. Order of calls: `opening`, `stop`. Owner: server or supervisor.
 
     It comes up before the server loads anything and goes last, so that loading and draining can be watched.
     """
 
     def __init__(self, subject: Subject, settings: ServeSettings) -> None:
-        """Store the parts; where metrics are switched off, `start` does nothing."""
+        """Store the parts; where metrics are switched off, nothing listens."""
         self._settings = settings
         self._listener = Listener(Routes(subject)) if settings.metrics else None
 
     @property
     def port(self) -> int:
-        """Where it listens; 0 before `start` and where metrics are switched off."""
+        """Where it listens; 0 before `opening` and where metrics are switched off."""
         return 0 if self._listener is None else self._listener.port
 
-    def start(self) -> None:
-        """Listen.
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Listen from now on, unless what is done in this context fails: then let go of the port.
 
         Raises:
             ConfigurationError: the port is taken, or is that of gRPC.
         """
+        self._listen()
+        try:
+            yield
+        except BaseException:
+            self.stop()
+            raise
+
+    def _listen(self) -> None:
         if self._listener is None:
             return
         settings = self._settings

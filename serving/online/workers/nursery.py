@@ -25,6 +25,7 @@ from typing import NoReturn
 from ...contract.errors import ExecutionError
 from ...logs import configure
 from ...settings import ServeSettings
+from ...signals import blocked
 
 _LOG = logging.getLogger(__name__)
 _REAP_S = 0.5
@@ -55,10 +56,9 @@ class Nursery:
         """
         path = [each for each in sys.path if isinstance(each, str)]  # anything else is passed over by imports, too
         isolated = ["-I"] if sys.flags.isolated else []  # else variables would let it run what this one must not
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # a new process begins with what is blocked here
         try:
             self._end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
+            with theirs, blocked(*_SIGNALS):
                 code = f"import sys; sys.path[:] = {path}; from {__name__} import main; main({theirs.fileno()})"
                 self._process = subprocess.Popen(  # noqa: S603 - nothing of it comes from outside
                     [sys.executable, *isolated, "-c", code], pass_fds=[theirs.fileno()]
@@ -66,8 +66,6 @@ class Nursery:
             self._end.send(self._told)
         except OSError as error:
             raise ExecutionError(f"the process that workers are forked from cannot be started: {error}") from error
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def renew(self) -> bool:
         """Start another if it has died, and return whether it had; raises what `start` does."""

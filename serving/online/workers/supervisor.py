@@ -86,12 +86,8 @@ class Supervisor:
             origin=self._origin,
         )
         self._site = Site(watch, settings)
-        self._site.start()
-        try:
+        with self._site.opening():
             self._start_workers()
-        except BaseException:
-            self._site.stop()
-            raise
 
     def _start_workers(self) -> None:
         settings = self._settings

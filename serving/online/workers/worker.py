@@ -54,7 +54,7 @@ class Worker:
         self._told: dict[int, tuple[int, int, int]] = {}
         self._supervisor = Connection(control, lost=self._end, name="supervisor")
         cores = max(1, (settings.cores or available_cores()) // settings.workers)
-        self._settings = settings.model_copy(update={"cores": cores})
+        self._settings = settings.model_copy(update={"cores": cores, "metrics": False})  # the supervisor has those
 
     def run(self) -> None:
         """Do what the supervisor says until it lets go."""
