@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from small_bundle import make_bundle
+from tritonclient.grpc import InferenceServerClient
 from widedeep.serving.online.native import is_installed
 from widedeep.serving.online.server import Server
 from widedeep.serving.settings import ServeSettings
@@ -98,3 +99,10 @@ def server(repository_path: Path, front_end: str) -> Iterator[Server]:
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[InferenceServerClient]:
+    """A tritonclient of `server`."""
+    with InferenceServerClient(server.address) as stock:
+        yield stock

@@ -7,12 +7,14 @@ import socketserver
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from peers.processes import free_port
+from waiting import wait_listening
 
 KEY = "test-access-key-1"
 SECRET = "test-secret-key-of-enough-letters"  # noqa: S105 - of a server that lives as long as a test
@@ -129,29 +131,13 @@ def object_store(folder: Path, port: int = 0, *, rate: str = "") -> Iterator[Obj
         rate: bytes a second that it moves at most, as rclone spells it: `10M`.
     """
     (folder / BUCKET).mkdir(parents=True, exist_ok=True)
-    if not port:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+    port = port or free_port()
     command = [str(find_rclone()), "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{port}"]
     command += ["--config", os.devnull, *(("--bwlimit", rate) if rate else ()), str(folder)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        _wait(port, process)
+        wait_listening(process, port)
         yield ObjectStore(folder, port)
     finally:
         process.kill()
         process.wait()
-
-
-def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(500):
-        if process.poll() is not None:
-            raise RuntimeError(f"rclone ended with status {process.returncode}")
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    raise RuntimeError("rclone does not listen")

@@ -15,6 +15,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from waiting import wait_listening
+
 USER = "user"
 PASSWORD = "a-password-1"  # noqa: S105 - of a server that lives as long as a test
 PASSWORD_FILE = "user:$2y$04$lEdwGsx2f69frSLQ2zDsWua1Nvl7wgj.oyRiLsHF9116Cj6CWuvBy"  # noqa: S105 - as above
@@ -62,8 +64,8 @@ def oci_registry(
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind((host, 0))
-        address = f"{host}:{probe.getsockname()[1]}"
-    http: dict[str, Any] = {"addr": address, "relativeurls": True}
+        port = int(probe.getsockname()[1])
+    http: dict[str, Any] = {"addr": f"{host}:{port}", "relativeurls": True}
     if cert is not None:
         http["tls"] = {"certificate": str(cert), "key": str(cert)}
     config = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": str(folder)}}, "http": http}
@@ -75,8 +77,8 @@ def oci_registry(
             [str(find_registry()), "serve", str(folder / "config.yml")], stdout=log, stderr=subprocess.STDOUT
         )
     try:
-        _wait(address, process, folder / "log")
-        yield OciRegistry(folder, address)
+        wait_listening(process, port, host=host, said=lambda: (folder / "log").read_text()[-2000:])
+        yield OciRegistry(folder, f"{host}:{port}")
     finally:
         process.kill()
         process.wait()
@@ -179,17 +181,3 @@ def token_service(folder: Path, *, lifetime_s: int = 300) -> Iterator[tuple[Toke
 
 def _base64(value: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
-
-
-def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    host, _, port = address.rpartition(":")
-    for _ in range(500):
-        if process.poll() is not None:
-            raise RuntimeError(f"the registry ended with status {process.returncode}: {log.read_text()[-2000:]}")
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    raise RuntimeError("the registry does not listen")

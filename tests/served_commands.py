@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import grpc
 from tritonclient.grpc import InferenceServerClient
+from waiting import wait_for
 from widedeep.serving.contract.errors import WidedeepError
 
 Opener = Callable[[], AbstractContextManager[Callable[[], object]]]
@@ -71,13 +71,6 @@ class Command:
         assert self.process.stdout is not None
         with self.process.stdout as output:
             self.lines.extend(output)
-
-
-def wait_for(condition: Callable[[], object], what: str = "", *, timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
 
 
 @contextlib.contextmanager

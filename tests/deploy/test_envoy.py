@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
-from served_commands import Command, Opener, called, wait_for
+from peers.processes import free_port
+from served_commands import Command, Opener, called
 from small_bundle import rows
 from triton_calls import INFER, request_message
 from tritonclient.grpc import InferenceServerClient, service_pb2
+from waiting import wait_for
 from widedeep.serving.client import Client
 
 envoy = pytest.importorskip("envoy", reason="needs widedeep[deploy]")
@@ -38,9 +39,7 @@ def servers(repository_path: Path, request: pytest.FixtureRequest) -> Iterator[l
 def proxy(servers: list[Command], tmp_path: Path) -> Iterator[str]:
     """The address of an Envoy that runs the very file but for its addresses."""
     config: Any = yaml.safe_load(CONFIG.read_text())
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     listener, cluster = config["static_resources"]["listeners"][0], config["static_resources"]["clusters"][0]
     listener["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": port}
     config["admin"]["address"]["socket_address"]["port_value"] = 0

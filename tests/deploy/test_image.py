@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 from image_build import ROOT, Archive, Buildah, Container, call, missing
 from oci_registry import PASSWORD, docker_config, find_registry, oci_registry, password_auth
 from oci_registry import USER as READER
+from peers.processes import free_port
 from small_bundle import make_bundle
 
 USER = 10001
@@ -170,13 +170,6 @@ class serve:  # noqa: N801 - reads as the command
         if self._serving.process.poll() is None:
             os.kill(self._container.process(*self._flags), signal.SIGTERM)
             self._serving.process.communicate(timeout=60)
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def test_the_image_has_the_structure_that_is_written_down(image: Image) -> None:

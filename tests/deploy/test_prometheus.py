@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from manifests import DEPLOY
+from peers.processes import free_port
 from queries import expressions
 from small_bundle import make_bundle, rows
 from widedeep.serving.client import Client
@@ -62,12 +62,6 @@ def wait(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
             pass  # not listening yet
         time.sleep(0.1)
     pytest.fail(f"{what}: not within {seconds} s")
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The clients against a real server."""
 
 import asyncio
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from peers.processes import free_port
 from small_bundle import make_bundle, rows
 from widedeep.serving.client import AsyncClient, Backoff, Client
 from widedeep.serving.contract.bundle import read_bundle, read_samples, write_bundle
@@ -54,9 +54,7 @@ def expected(repository_path: Path) -> Any:
 @pytest.fixture
 def port() -> int:
     """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 def table() -> dict[str, Any]:

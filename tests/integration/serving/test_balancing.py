@@ -13,10 +13,11 @@ from typing import Any
 
 import grpc
 import pytest
-from served_commands import Command, Opener, called, wait_for
+from served_commands import Command, Opener, called
 from small_bundle import make_bundle, rows
 from triton_calls import INFER, request_message
 from tritonclient.grpc import service_pb2
+from waiting import wait_for
 from widedeep.serving.client import Client
 from widedeep.serving.contract.errors import ConfigurationError
 from widedeep.serving.online.server import Server

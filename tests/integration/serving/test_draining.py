@@ -14,10 +14,11 @@ from typing import Any
 
 import grpc
 import pytest
-from served_commands import Command, wait_for
+from served_commands import Command
 from small_bundle import rows
 from triton_calls import INFER, request_message, triton_inputs
 from tritonclient.grpc import InferenceServerClient, service_pb2
+from waiting import wait_for
 from widedeep.serving.contract.errors import ConfigurationError
 from widedeep.serving.online.server import Server
 

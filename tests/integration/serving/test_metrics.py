@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,20 +22,16 @@ from small_bundle import make_bundle, rows
 from tls_files import Authority
 from triton_calls import infer_bytes, request_message, triton_inputs
 from tritonclient.grpc import InferenceServerClient
+from waiting import wait_for as wait
 from widedeep.serving.client import Client
 from widedeep.serving.contract.errors import ConfigurationError
 from widedeep.serving.online.server import Server
 from widedeep.serving.settings import ServeSettings
 
+wait_for = partial(wait, timeout_s=20)
+
 ON = {"metrics": True, "metrics_port": 0}
 V1 = {"model": "animals", "version": "1"}
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def refused(found: Samples) -> dict[str, float]:
@@ -52,7 +49,7 @@ def test_metrics_say_what_was_sent_and_agree_with_the_statistics_call(
             client.infer("animals", triton_inputs(rows(n_rows)))
         with pytest.raises(Exception, match="INVALID_ARGUMENT"):
             client.infer("animals", triton_inputs({"image": rows(1)["image"]}))
-        until(lambda: value(scrape(server.metrics_port), "widedeep_calls_total", status="OK", **V1) == 3)
+        wait_for(lambda: value(scrape(server.metrics_port), "widedeep_calls_total", status="OK", **V1) == 3)
         entry, *members = client.get_inference_statistics("animals").model_stats
     found = scrape(server.metrics_port)
     assert value(found, "widedeep_calls_total", status="INVALID_ARGUMENT", **V1) == 1
@@ -120,7 +117,7 @@ def test_a_stream_counts_each_of_its_requests(start_server: Callable[..., Server
         client.start_stream(lambda **answer: answered.append(answer["error"]))
         for model in ("animals", "animals", "nothing"):
             client.async_stream_infer(model, triton_inputs(rows(2)))
-        until(lambda: len(answered) == 3)
+        wait_for(lambda: len(answered) == 3)
         client.stop_stream()
     found = scrape(server.metrics_port)
     assert value(found, "widedeep_calls_total", status="OK", **V1) == 2
@@ -134,7 +131,7 @@ def test_a_call_whose_time_is_over_is_counted_as_late(
     server = start_server(repository_path, max_queue_delay_us=300_000, **ON)
     with InferenceServerClient(server.address) as client, pytest.raises(Exception, match="DEADLINE_EXCEEDED"):
         client.infer("animals", triton_inputs(rows(1)), client_timeout=0.05)
-    until(
+    wait_for(
         lambda: (
             ("widedeep_calls_total", tuple(sorted({**V1, "status": "DEADLINE_EXCEEDED"}.items())))
             in scrape(server.metrics_port)
@@ -173,7 +170,7 @@ def test_counters_survive_a_swap_under_load_and_every_call_is_counted(
     ended.set()
     for thread in threads:
         thread.join()
-    until(lambda: sum(rows_of(scrape(server.metrics_port)).values()) == 2 * sum(sent))
+    wait_for(lambda: sum(rows_of(scrape(server.metrics_port)).values()) == 2 * sum(sent))
     seen.append(rows_of(scrape(server.metrics_port)))
     for before, after in pairwise(seen):
         assert all(after[version] >= n for version, n in before.items())
@@ -240,7 +237,7 @@ def test_a_server_that_drains_says_so_over_http_until_it_has_gone(repository_pat
     port = server.metrics_port
     stopping = threading.Thread(target=server.stop)
     stopping.start()
-    until(lambda: ask(port, "/v2/health/ready").status == 503)
+    wait_for(lambda: ask(port, "/v2/health/ready").status == 503)
     assert ask(port, "/v2/health/live").status == 200
     assert ask(port, "/v2/models/animals/ready").status == 503
     assert value(scrape(port), "widedeep_ready") == 0
@@ -353,24 +350,24 @@ def test_one_place_answers_for_all_workers_and_no_count_goes_back_when_one_dies(
     make_bundle(tmp_path / "animals" / "1")
     with workers(tmp_path, "--front-end", front_end, "--drain-wait-s", "1") as (process, address, port):
         call_each(address, 16)
-        until(lambda: value(scrape(port), "widedeep_calls_total", status="OK", **V1) == 16)
+        wait_for(lambda: value(scrape(port), "widedeep_calls_total", status="OK", **V1) == 16)
         before = scrape(port)
         assert value(before, "widedeep_rows_total", **V1) == 48
         assert value(before, "widedeep_call_seconds_count", **V1) == 16
         assert value(before, "widedeep_member_seconds_count", member="deep", **V1) >= 16
         assert value(before, "widedeep_workers") == 2
         os.kill(worker_processes(process.pid)[0], signal.SIGKILL)
-        until(lambda: value(scrape(port), "widedeep_workers") == 1)
-        until(lambda: value(scrape(port), "widedeep_workers") == 2)
+        wait_for(lambda: value(scrape(port), "widedeep_workers") == 1)
+        wait_for(lambda: value(scrape(port), "widedeep_workers") == 2)
         after = scrape(port)
         for key, number in before.items():
             if key[0].endswith(("_total", "_count", "_sum", "_bucket")):
                 assert after[key] >= number, key
         call_each(address, 4)
-        until(lambda: value(scrape(port), "widedeep_calls_total", status="OK", **V1) == 20)
+        wait_for(lambda: value(scrape(port), "widedeep_calls_total", status="OK", **V1) == 20)
         assert value(scrape(port), "widedeep_batch_rows_sum", **V1) == 60
         process.send_signal(signal.SIGTERM)
-        until(lambda: ask(port, "/v2/health/ready").status == 503)
+        wait_for(lambda: ask(port, "/v2/health/ready").status == 503)
         assert ask(port, "/v2/health/live").status == 200
         assert process.wait(20) == 0
 
@@ -385,7 +382,7 @@ def test_workers_say_together_when_certificates_expire_and_follow_a_renewal(tmp_
         assert value(scrape(port), name, file="cert") == soon.timestamp()
         later = soon + timedelta(days=90)
         authority.issue(not_after=later)
-        until(lambda: value(scrape(port), name, file="cert") == later.timestamp())
+        wait_for(lambda: value(scrape(port), name, file="cert") == later.timestamp())
 
 
 def test_workers_show_a_swap_and_what_cannot_be_served_as_one_server(tmp_path: Path) -> None:

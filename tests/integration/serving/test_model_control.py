@@ -1,7 +1,7 @@
 """The repository's calls: what there is, and loading and unloading it while it serves."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,12 +24,6 @@ def repository(tmp_path: Path) -> Path:
 @pytest.fixture
 def server(start_server: Starter, repository: Path) -> Server:
     return start_server(repository, allow_model_control=True)
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[InferenceServerClient]:
-    with InferenceServerClient(server.address) as stock:
-        yield stock
 
 
 def index(client: InferenceServerClient) -> dict[tuple[str, str], tuple[str, str]]:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from triton_calls import INFER, infer_bytes, request_message
 from tritonclient.grpc import InferenceServerClient, service_pb2
+from waiting import wait_for as wait
 from widedeep.serving.contract.errors import ConfigurationError
 from widedeep.serving.engine.pool import Pool
 from widedeep.serving.online.call import Call
@@ -22,6 +24,8 @@ from widedeep.serving.online.native import NativeFront, is_installed
 from widedeep.serving.online.server import Server
 from widedeep.serving.online.servicer import Servicer
 from widedeep.serving.protocol import messages as m
+
+wait_for = partial(wait, timeout_s=20)
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="needs widedeep[native]")
 
@@ -53,13 +57,6 @@ def begin(channel: grpc.Channel, n_rows: int = 1, timeout_us: int = 0, **options
         message.parameters["timeout"].int64_param = timeout_us
     infer = channel.unary_unary(INFER, response_deserializer=service_pb2.ModelInferResponse.FromString)
     return infer.future(message.SerializeToString(), **{"timeout": 60, **options})
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def test_calls_that_wait_hold_no_thread(start_server: Starter, repository_path: Path) -> None:

@@ -1,9 +1,9 @@
 """Waiting has its limits: a full queue, a deadline, a caller that goes away; and control calls never wait behind it."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ from small_bundle import rows
 from triton_calls import INFER, predict, request_message, triton_inputs
 from tritonclient.grpc import InferenceServerClient, service_pb2
 from tritonclient.utils import InferenceServerException
+from waiting import wait_for as wait
 from widedeep.serving.online.server import Server
+
+wait_for = partial(wait, timeout_s=20)
 
 pytestmark = pytest.mark.each_front_end
 
@@ -51,18 +54,11 @@ def waiting_rows(server: Server) -> int:
     return server.repository.get("animals").waiting_rows
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_a_full_queue_refuses_and_goes_on(
     client: InferenceServerClient, channel: grpc.Channel, slow_server: Server
 ) -> None:
     waiting = [begin(channel, 2), begin(channel, 1)]
-    wait_until(lambda: waiting_rows(slow_server) == 3)
+    wait_for(lambda: waiting_rows(slow_server) == 3)
     with pytest.raises(
         InferenceServerException, match="the queue is full: 3 rows wait, 1 more would exceed 3"
     ) as caught:
@@ -70,7 +66,7 @@ def test_a_full_queue_refuses_and_goes_on(
     assert caught.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
     for call in waiting:
         call.cancel()
-    wait_until(lambda: waiting_rows(slow_server) == 0)
+    wait_for(lambda: waiting_rows(slow_server) == 0)
     assert predict(client, rows(4))["probabilities"].shape == (4, 3)
 
 
@@ -78,23 +74,23 @@ def test_a_deadline_of_the_call_ends_the_waiting(client: InferenceServerClient, 
     with pytest.raises(InferenceServerException) as caught:
         client.infer("animals", triton_inputs(rows(1)), client_timeout=0.2)
     assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
-    wait_until(lambda: waiting_rows(slow_server) == 0)
+    wait_for(lambda: waiting_rows(slow_server) == 0)
 
 
 def test_a_timeout_in_the_request_ends_the_waiting(client: InferenceServerClient, slow_server: Server) -> None:
     with pytest.raises(InferenceServerException, match="the deadline passed before the rows were executed") as caught:
         client.infer("animals", triton_inputs(rows(1)), timeout=100_000)
     assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
-    wait_until(lambda: waiting_rows(slow_server) == 0)
+    wait_for(lambda: waiting_rows(slow_server) == 0)
 
 
 def test_rows_of_a_cancelled_call_are_never_executed(
     client: InferenceServerClient, channel: grpc.Channel, slow_server: Server
 ) -> None:
     call = begin(channel, 3)
-    wait_until(lambda: waiting_rows(slow_server) == 3)
+    wait_for(lambda: waiting_rows(slow_server) == 3)
     call.cancel()
-    wait_until(lambda: waiting_rows(slow_server) == 0)
+    wait_for(lambda: waiting_rows(slow_server) == 0)
     predict(client, rows(4))
     entry = client.get_inference_statistics("animals").model_stats[0]
     assert (entry.inference_count, entry.execution_count) == (4, 1)
@@ -108,7 +104,7 @@ def test_control_calls_are_answered_while_every_inference_thread_waits(
     )
     with grpc.insecure_channel(server.address) as channel, InferenceServerClient(server.address) as client:
         waiting = [begin(channel, 1) for _ in range(2)]
-        wait_until(lambda: waiting_rows(server) == 2)
+        wait_for(lambda: waiting_rows(server) == 2)
         assert client.is_server_live()
         assert client.is_server_ready()
         assert client.get_model_metadata("animals").name == "animals"
@@ -156,10 +152,10 @@ def test_an_error_in_a_stream_waits_for_its_turn(start_server: Callable[..., Ser
     with InferenceServerClient(server.address) as client, grpc.insecure_channel(server.address) as channel:
         client.start_stream(answered)
         client.async_stream_infer("animals", triton_inputs(rows(3)))
-        wait_until(lambda: waiting_rows(server) == 3)
+        wait_for(lambda: waiting_rows(server) == 3)
         client.async_stream_infer("animals", triton_inputs(rows(2)))
         client.async_stream_infer("plants", triton_inputs(rows(1)))
-        wait_until(lambda: server.repository.get("animals").statistics.total().fail.count == 1)
+        wait_for(lambda: server.repository.get("animals").statistics.total().fail.count == 1)
         assert answers == []
         begin(channel, 1).result()
         for _ in range(3):
@@ -175,10 +171,10 @@ def test_rows_of_a_cancelled_stream_are_never_executed(client: InferenceServerCl
     client.start_stream(lambda result, error: answers.append((result, error)))
     for _ in range(3):
         client.async_stream_infer("animals", triton_inputs(rows(1)))
-    wait_until(lambda: waiting_rows(slow_server) == 3)
+    wait_for(lambda: waiting_rows(slow_server) == 3)
     client.stop_stream(cancel_requests=True)
     assert [(result, error.status()) for result, error in answers] == [(None, "StatusCode.CANCELLED")]
-    wait_until(lambda: waiting_rows(slow_server) == 0)
+    wait_for(lambda: waiting_rows(slow_server) == 0)
     predict(client, rows(4))
     entry = client.get_inference_statistics("animals").model_stats[0]
     assert (entry.inference_count, entry.execution_count) == (4, 1)

@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,12 @@ from small_bundle import make_bundle, rows
 from triton_calls import triton_inputs
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
+from waiting import wait_for as wait
 from widedeep.serving.contract.tensors import Array
 from widedeep.serving.engine.ensemble import Ensemble
 from widedeep.serving.online.server import Server
+
+wait_for = partial(wait, timeout_s=20)
 
 Starter = Callable[..., Server]
 
@@ -41,12 +45,6 @@ def server(start_server: Starter, repository: Path) -> Server:
     return start_server(repository, poll_interval_s=POLL_S)
 
 
-@pytest.fixture
-def client(server: Server) -> Iterator[InferenceServerClient]:
-    with InferenceServerClient(server.address) as stock:
-        yield stock
-
-
 def expected(path: Path) -> Array:
     """Return what a bundle answers for `ROWS`."""
     return Ensemble.load(path).predict(ROWS)["probabilities"]
@@ -60,13 +58,6 @@ def answered(client: InferenceServerClient, name: str = "animals") -> tuple[str,
 def index(client: InferenceServerClient) -> dict[str, tuple[str, str]]:
     models = client.get_model_repository_index().models
     return {f"{model.name}/{model.version}": (model.state, model.reason) for model in models}
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @contextmanager

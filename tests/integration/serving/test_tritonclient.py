@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,6 @@ from widedeep.serving.engine.ensemble import Ensemble
 from widedeep.serving.online.server import Server
 
 pytestmark = pytest.mark.each_front_end
-
-
-@pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[InferenceServerClient]:
-    with InferenceServerClient(server.address) as stock:
-        yield stock
 
 
 @pytest.fixture(scope="module")

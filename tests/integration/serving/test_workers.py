@@ -19,11 +19,12 @@ from typing import Any
 
 import grpc
 import pytest
-from served_commands import Command, called, wait_for
+from served_commands import Command, called
 from small_bundle import make_bundle, rows
 from triton_calls import INFER, request_message, triton_inputs
 from tritonclient.grpc import InferenceServerClient, service_pb2
 from tritonclient.utils import InferenceServerException
+from waiting import wait_for
 from widedeep.serving.client import Client
 from widedeep.serving.contract.errors import WidedeepError
 

@@ -1,6 +1,5 @@
 """A running server as a scorer: real servers on free ports, restarted, overloaded and swapped under a job's hands."""
 
-import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ import grpc
 import numpy as np
 import pyarrow as pa
 import pytest
+from peers.processes import free_port
 from small_bundle import make_bundle, rows
 from widedeep.serving.batch.local import LocalScorer
 from widedeep.serving.batch.remote import RemoteScorer
@@ -44,9 +44,7 @@ def address(server: Server) -> str:
 @pytest.fixture
 def port() -> int:
     """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from object_store import ObjectStore, find_rclone, object_store
-from served_commands import wait_for
-from small_bundle import make_bundle, rows
-from widedeep.serving.client import Client
+from small_bundle import make_bundle
+from stored_servers import Serving
+from waiting import wait_for
 from widedeep.serving.contract.bundle import add_evidence, read_bundle
 
 pytest.importorskip("s3fs")
@@ -179,49 +179,16 @@ def test_a_wrong_key_is_told_without_the_secret(store: ObjectStore, tmp_path: Pa
     assert wrong not in err
 
 
-class Serving:
-    """A server that was started from the command line."""
-
-    def __init__(self, store: ObjectStore, url: str, cache: Path, *flags: str) -> None:
-        usual = ("--host", "127.0.0.1", "--port", "0", "--drain-wait-s", "0", "--cache-dir", str(cache))
-        self.process = start(store, "serve", url, *usual, *flags)
-        assert self.process.stdout is not None
-        self.lines: list[str] = []
-        for line in self.process.stdout:
-            self.lines.append(line)
-            if line.startswith("listening on "):
-                self.address = line.split()[2]
-                return
-        raise AssertionError(self.process.communicate()[1])
-
-    def answers(self) -> str:
-        """Return the version that answers a call."""
-        with Client(self.address, model="animals") as client:
-            answer = client.predict(rows(3))
-            assert answer.probabilities.shape == (3, 3)
-            return answer.version
-
-    def stop(self) -> str:
-        """Have the server end; returns what it has logged."""
-        self.process.terminate()
-        _, err = self.process.communicate(timeout=40)
-        assert self.process.returncode == 0, err
-        return err
-
-
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Serving]]:
-    """Start servers from the command line; those that a test has not stopped are killed at its end."""
-    servers: list[Serving] = []
+def serve(servers: list[Serving]) -> Callable[..., Serving]:
+    """Start servers from the command line, and wait until they listen."""
 
     def start_one(store: ObjectStore, url: str, cache: Path, *flags: str) -> Serving:
-        servers.append(Serving(store, url, cache, *flags))
+        servers.append(Serving(url, cache, *flags, variables=store.variables))
+        assert servers[-1].address
         return servers[-1]
 
-    yield start_one
-    for server in servers:
-        server.process.kill()
-        server.process.communicate()
+    return start_one
 
 
 @pytest.fixture

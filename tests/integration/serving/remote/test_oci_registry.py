@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,10 @@ from oci_registry import (
     password_auth,
     token_service,
 )
-from served_commands import wait_for
-from small_bundle import make_bundle, rows
+from small_bundle import make_bundle
+from stored_servers import Serving
+from waiting import wait_for
 from widedeep.serving.cli import main
-from widedeep.serving.client import Client
 from widedeep.serving.contract.bundle import add_evidence, read_bundle
 from widedeep.serving.contract.errors import StorageError
 
@@ -373,55 +373,27 @@ def test_tls_is_spoken_with_authorities_of_ones_own(bundles: Path, tmp_path: Pat
         assert run("push", bundles / "animals" / "1", registry.url("animals:2"))[0] == 1
 
 
-class Serving:
-    """A server that was started from the command line."""
-
-    def __init__(self, url: str, cache: Path, *flags: str) -> None:
-        usual = ("--host", "127.0.0.1", "--port", "0", "--drain-wait-s", "0", "--cache-dir", str(cache))
-        self.process = subprocess.Popen(
-            [*COMMAND, "serve", url, *usual, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("listening on "):
-                self.address = line.split()[2]
-                return
-        raise AssertionError(self.process.communicate()[1])
-
-    def answer(self) -> tuple[str, list[list[float]]]:
-        """Return the version that answers a call, and its answer."""
-        with Client(self.address, model="animals") as client:
-            answer = client.predict(rows(3))
-            return answer.version, answer.probabilities.tolist()
-
-
-@contextmanager
-def serving(url: str, cache: Path, *flags: str) -> Iterator[Serving]:
-    """Run a server, which must end well."""
-    server = Serving(url, cache, *flags)
-    try:
-        yield server
-        server.process.terminate()
-        _, err = server.process.communicate(timeout=40)
-        assert server.process.returncode == 0, err
-    finally:
-        server.process.kill()
-        server.process.communicate()
-
-
-def test_tags_that_are_numbers_are_served_as_versions(registry: OciRegistry, bundles: Path, tmp_path: Path) -> None:
+def test_tags_that_are_numbers_are_served_as_versions(
+    registry: OciRegistry, bundles: Path, tmp_path: Path, servers: list[Serving]
+) -> None:
     run("push", bundles / "animals" / "1", registry.url("served/animals:1"))
     run("push", bundles / "animals" / "1", registry.url("served/animals:latest"))
-    with serving(registry.url("served/animals"), tmp_path / "cache", "--poll-interval-s", "0.2") as server:
-        assert server.answer()[0] == "1"
-        run("push", bundles / "animals" / "2", registry.url("served/animals:2"))
-        wait_for(lambda: server.answer()[0] == "2", "version 2")
+    server = Serving(registry.url("served/animals"), tmp_path / "cache", "--poll-interval-s", "0.2")
+    servers.append(server)
+    assert server.answers() == "1"
+    run("push", bundles / "animals" / "2", registry.url("served/animals:2"))
+    wait_for(lambda: server.answers() == "2", "version 2")
+    server.stop()
 
 
-def test_a_tag_that_moves_is_served_anew(registry: OciRegistry, bundles: Path, tmp_path: Path) -> None:
+def test_a_tag_that_moves_is_served_anew(
+    registry: OciRegistry, bundles: Path, tmp_path: Path, servers: list[Serving]
+) -> None:
     url = registry.url("tracked/animals:stable")
     run("push", bundles / "animals" / "1", url)
-    with serving(url, tmp_path / "cache", "--poll-interval-s", "0.2") as server:
-        before = server.answer()[1]
-        run("push", "--force", bundles / "animals" / "2", url)
-        wait_for(lambda: server.answer()[1] != before, "the other bundle")
+    server = Serving(url, tmp_path / "cache", "--poll-interval-s", "0.2")
+    servers.append(server)
+    before = server.answer()[1]
+    run("push", "--force", bundles / "animals" / "2", url)
+    wait_for(lambda: server.answer()[1] != before, "the other bundle")
+    server.stop()

@@ -5,9 +5,6 @@ import http.client
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,9 +13,10 @@ from typing import Any
 import pytest
 from http_calls import Answer, ask, scrape
 from object_store import ObjectStore, find_rclone, gated, object_store
-from served_commands import wait_for
-from small_bundle import make_bundle, rows
-from widedeep.serving.client import Client
+from peers.processes import free_port
+from small_bundle import make_bundle
+from stored_servers import Serving
+from waiting import wait_for
 
 pytest.importorskip("s3fs")
 pytestmark = pytest.mark.skipif(find_rclone() is None, reason="needs rclone, widedeep[deploy]")
@@ -36,22 +34,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
         yield running
 
 
-class Serving:
-    """A server that was started from the command line; it may not listen yet."""
+class Watched(Serving):
+    """A server that is asked over HTTP, before it listens too."""
 
     def __init__(self, store: ObjectStore, url: str, cache: Path, *flags: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.http = int(probe.getsockname()[1])
-        command = [sys.executable, "-m", "widedeep.serving.cli", "serve", url, "--host", "127.0.0.1", "--port", "0"]
-        command += ["--metrics", "--metrics-port", str(self.http), "--drain-wait-s", "0", "--cache-dir", str(cache)]
-        self.process = subprocess.Popen(
-            [*command, *flags],
-            env={**os.environ, **store.variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.http = free_port()
+        super().__init__(url, cache, "--metrics", "--metrics-port", str(self.http), *flags, variables=store.variables)
 
     def get(self, path: str) -> Answer | None:
         """Return what is answered, None while nothing listens."""
@@ -79,40 +67,22 @@ class Serving:
         found: dict[str, Any] = ask(self.http, "/status.json").json["store"]
         return found
 
-    def answers(self) -> str:
-        """Return the version that answers a call."""
-        assert self.process.stdout is not None
-        if not hasattr(self, "address"):
-            self.address = next(line for line in self.process.stdout if line.startswith("listening on ")).split()[2]
-        with Client(self.address, model="animals") as client:
-            return client.predict(rows(3)).version
-
-    def stop(self) -> str:
-        """Have the server end; returns what it has logged."""
-        self.process.terminate()
-        _, err = self.process.communicate(timeout=40)
-        assert self.process.returncode == 0, err
-        return err
-
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Serving]]:
-    """Start servers; those that a test has not stopped are killed at its end."""
-    servers: list[Serving] = []
+def serve(servers: list[Serving], tmp_path: Path) -> Callable[..., Watched]:
+    """Start servers."""
 
-    def start(store: ObjectStore, url: str, *flags: str) -> Serving:
-        servers.append(Serving(store, url, tmp_path / "cache", *flags))
-        return servers[-1]
+    def start(store: ObjectStore, url: str, *flags: str) -> Watched:
+        server = Watched(store, url, tmp_path / "cache", *flags)
+        servers.append(server)
+        return server
 
-    yield start
-    for server in servers:
-        server.process.kill()
-        server.process.communicate()
+    return start
 
 
 @WORKERS
 def test_a_server_is_alive_and_not_ready_while_the_first_copy_is_under_way(
-    serve: Callable[..., Serving], store: ObjectStore, workers: int
+    serve: Callable[..., Watched], store: ObjectStore, workers: int
 ) -> None:
     with gated(store) as (slow, gate):
         server = serve(slow, slow.url("models"), "--workers", str(workers))
@@ -138,7 +108,7 @@ def test_a_server_is_alive_and_not_ready_while_the_first_copy_is_under_way(
 @WORKERS
 @pytest.mark.parametrize("choose", [min, max], ids=["main", "another"])
 def test_a_server_that_is_told_to_end_during_the_first_copy_ends_at_once_whichever_thread_gets_the_signal(
-    serve: Callable[..., Serving], store: ObjectStore, choose: Callable[[Iterable[int]], int], workers: int
+    serve: Callable[..., Watched], store: ObjectStore, choose: Callable[[Iterable[int]], int], workers: int
 ) -> None:
     with gated(store) as (slow, gate):
         server = serve(slow, slow.url("models"), "--workers", str(workers))
@@ -157,7 +127,7 @@ def test_a_server_that_is_told_to_end_during_the_first_copy_ends_at_once_whichev
 
 
 def test_ctrl_c_does_not_reach_the_process_that_copies_however_early_it_comes(
-    serve: Callable[..., Serving], store: ObjectStore
+    serve: Callable[..., Watched], store: ObjectStore
 ) -> None:
     server = serve(store, store.url("models"), "--log-format", "json")
     wait_for(lambda: any(_copying(server.process.pid)), "the process that copies")
@@ -178,7 +148,7 @@ def _copying(process: int) -> Iterator[int]:
 @WORKERS
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_first_copy_that_fails_ends_the_server_with_the_reason(
-    serve: Callable[..., Serving], store: ObjectStore, log_format: str, workers: int
+    serve: Callable[..., Watched], store: ObjectStore, log_format: str, workers: int
 ) -> None:
     server = serve(store, store.url("nothing"), "--log-format", log_format, "--workers", str(workers))
     out, err = server.process.communicate(timeout=40)
@@ -194,7 +164,7 @@ def test_a_first_copy_that_fails_ends_the_server_with_the_reason(
 
 
 def test_a_version_damaged_in_the_store_is_told_of_until_it_is_whole_and_what_is_served_goes_on(
-    serve: Callable[..., Serving], store: ObjectStore, tmp_path: Path
+    serve: Callable[..., Watched], store: ObjectStore, tmp_path: Path
 ) -> None:
     make_bundle(tmp_path / "1")
     store.put(tmp_path / "1", "renewed/animals/1")
@@ -219,7 +189,7 @@ def test_a_version_damaged_in_the_store_is_told_of_until_it_is_whole_and_what_is
 
 
 @pytest.mark.slow
-def test_a_store_that_goes_away_and_comes_back_is_told_of(serve: Callable[..., Serving], tmp_path: Path) -> None:
+def test_a_store_that_goes_away_and_comes_back_is_told_of(serve: Callable[..., Watched], tmp_path: Path) -> None:
     make_bundle(tmp_path / "store" / "bucket" / "models" / "animals" / "1")
     with object_store(tmp_path / "store") as first:
         server = serve(first, first.url("models"), "--poll-interval-s", "0.2")

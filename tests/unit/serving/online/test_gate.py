@@ -1,12 +1,14 @@
 """The way in for inference calls."""
 
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
+from waiting import wait_for as wait
 from widedeep.serving.contract.errors import NotReady
 from widedeep.serving.online.gate import Gate
+
+wait_for = partial(wait, timeout_s=20)
 
 
 def test_an_open_gate_lets_calls_pass() -> None:
@@ -61,10 +63,3 @@ def test_holding_ends_even_if_calls_never_pause() -> None:
         gate.hold(at_most_s=0.2, sleep=sleep)
         gate.release()
     assert sum(waits) == pytest.approx(0.2)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)

@@ -4,26 +4,15 @@ import hashlib
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opened_versions import Opener
 from small_bundle import make_bundle
 from widedeep.serving.contract.errors import BundleError, ConfigurationError, NotFound, NotReady
 from widedeep.serving.online.repository import Repository, Source, State
-
-
-class Opened:
-    """What a repository holds of a servable."""
-
-    def __init__(self, name: str, version: int, path: Path) -> None:
-        self.name, self.version, self.path = name, version, path
-        self.digest = hashlib.sha256((path / "bundle.json").read_bytes()).hexdigest()
-        self.closed = False
-
-    def close(self) -> None:
-        self.closed = True
 
 
 def put(root: Path, *versions: str) -> Path:
@@ -34,28 +23,9 @@ def put(root: Path, *versions: str) -> Path:
     return root
 
 
-class Opener:
-    """Opens versions, except those that are named as broken."""
-
-    def __init__(self) -> None:
-        self.opened: list[Opened] = []
-        self.broken: dict[str, Exception] = {}
-        self.during: Callable[[], object] = lambda: None
-
-    def __call__(self, name: str, version: int, path: Path) -> Any:
-        self.during()
-        if (key := f"{name}/{version}") in self.broken:
-            raise self.broken[key]
-        self.opened.append(Opened(name, version, path))
-        return self.opened[-1]
-
-    def open_now(self) -> list[str]:
-        return sorted(f"{one.name}/{one.version}" for one in self.opened if not one.closed)
-
-
 @pytest.fixture
 def opener() -> Opener:
-    return Opener()
+    return Opener(lambda path: hashlib.sha256((path / "bundle.json").read_bytes()).hexdigest())
 
 
 def repository(path: Path, opener: Opener, **settings: Any) -> Repository:

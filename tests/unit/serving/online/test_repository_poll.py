@@ -7,26 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opened_versions import Opener
 from small_bundle import make_bundle
-from widedeep.serving.contract.bundle import Bundle, read_bundle
+from widedeep.serving.contract.bundle import read_bundle
 from widedeep.serving.contract.errors import BundleError, ConfigurationError, NotFound, NotReady
 from widedeep.serving.online.repository import Repository, Source
 from widedeep.serving.online.view import State
 
 Made = Callable[[str, int], Path]
-
-
-class Opened:
-    """A bundle that has passed its digests."""
-
-    def __init__(self, name: str, version: int, path: Path) -> None:
-        self.name, self.version, self.path = name, version, path
-        self.bundle: Bundle = read_bundle(path)
-        self.digest = self.bundle.digest
-        self.closed = False
-
-    def close(self) -> None:
-        self.closed = True
 
 
 class Clock:
@@ -38,30 +26,9 @@ class Clock:
         return self.now_s
 
 
-class Opener:
-    """Opens bundles, unless it is told to fail, and keeps the book."""
-
-    def __init__(self) -> None:
-        self.opened: list[Opened] = []
-        self.tried: list[str] = []
-        self.error: Exception | None = None
-        self.during: Callable[[], object] = lambda: None
-
-    def __call__(self, name: str, version: int, path: Path) -> Any:
-        self.tried.append(f"{name}/{version}")
-        self.during()
-        if self.error is not None:
-            raise self.error
-        self.opened.append(Opened(name, version, path))
-        return self.opened[-1]
-
-    def open_now(self) -> list[str]:
-        return sorted(f"{one.name}/{one.version}" for one in self.opened if not one.closed)
-
-
 @pytest.fixture
 def opener() -> Opener:
-    return Opener()
+    return Opener(lambda path: read_bundle(path).digest)
 
 
 @pytest.fixture
@@ -403,7 +370,7 @@ def test_a_failure_that_may_go_by_itself_is_tried_again_after_growing_waits(  # 
     served: Repository[Any], opener: Opener, clock: Clock, disk: Path, made: Made, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(disk, made, "cats", 2)
-    opener.error = OSError("no space left")
+    opener.broken["cats/2"] = OSError("no space left")
     tries = []
     for second in range(0, 100, 10):
         clock.now_s = float(second)
@@ -411,7 +378,7 @@ def test_a_failure_that_may_go_by_itself_is_tried_again_after_growing_waits(  # 
         tries.append(len(opener.tried))
     assert tries == [1, 1, 1, 2, 2, 2, 2, 2, 2, 3]
     assert len(warnings(caplog)) == 1
-    opener.error = None
+    opener.broken.clear()
     clock.now_s = 1000.0
     polled(served)
     assert served.get("cats").version == 2
@@ -423,7 +390,7 @@ def test_files_that_change_while_they_are_loaded_count_as_no_failure(
     path = put(disk, made, "cats", 2)
     served.poll()
     opener.during = lambda: damage(path)
-    opener.error = BundleError("half a file")
+    opener.broken["cats/2"] = BundleError("half a file")
     assert not served.poll()
     assert states(served)["cats/2"] == (State.UNAVAILABLE, "its files are still changing")
     assert warnings(caplog) == []
@@ -451,7 +418,7 @@ def test_one_bundle_is_loaded_anew_under_the_name_it_has(tmp_path: Path, opener:
     shutil.copytree(made("dogs", 1), path)
     polled(served)
     assert served.names() == ["cats"]
-    assert served.get("cats").bundle.name == "dogs"
+    assert read_bundle(served.get("cats").path).name == "dogs"
     shutil.rmtree(path)
     with pytest.raises(ConfigurationError):
         served.poll()

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from served_commands import wait_for
 from small_bundle import make_bundle
+from waiting import wait_for
 from widedeep.serving.contract.errors import ConfigurationError
 from widedeep.serving.remote import copy as copy_module
 from widedeep.serving.remote.copy import RemoteCopy

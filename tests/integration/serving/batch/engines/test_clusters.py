@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,10 +13,13 @@ from uuid import uuid4
 import engine_work
 import pytest
 from engine_work import BAD_ROWS, MARK, N_ROWS, N_TASKS, ROWS_PER_TASK, Work, processes
+from waiting import wait_for as wait
 from widedeep.serving.batch.engines import EngineName
 from widedeep.serving.batch.store.store import Store
 from widedeep.serving.batch.task import TaskResult
 from widedeep.serving.contract.errors import ExecutionError
+
+wait_for = partial(wait, timeout_s=60)
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,13 +39,6 @@ def engine(request: pytest.FixtureRequest) -> EngineName:
     request.getfixturevalue(CLUSTERS[request.param])
     name: EngineName = request.param
     return name
-
-
-def wait_for(is_so: Callable[[], bool], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def has_ray_no_workers() -> bool:
